@@ -1,0 +1,131 @@
+//! A chain and its private key as bytes, before a provider has made a signing key of them.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use rustls_pki_types::pem::SectionKind;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use super::pem::{self, PemError};
+
+/// What a [`CertificateSource`](super::CertificateSource) hands out: a certificate chain, the end
+/// entity first, and the end entity's private key. Nothing is checked yet but the outer form.
+///
+/// `Debug` does not show the key, and dropping wipes it.
+pub struct CertificateMaterial {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: Zeroizing<PrivateKeyDer<'static>>,
+}
+
+impl CertificateMaterial {
+    /// Reads a chain (end entity first) and one private key (PKCS#8, PKCS#1 or SEC 1), in one
+    /// PEM text, the key before, between or after the certificates.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no such PEM, when the key is encrypted, and when a password is given for
+    /// a key that is not.
+    pub fn from_pem(text: &[u8], password: Option<&Password>) -> Result<Self, MaterialError> {
+        let mut chain = Vec::new();
+        let mut keys = Vec::new();
+        for (kind, der) in pem::sections(text)? {
+            match kind {
+                SectionKind::Certificate => chain.push(CertificateDer::from(der)),
+                SectionKind::PrivateKey => keys.push(PrivateKeyDer::Pkcs8(der.into())),
+                SectionKind::RsaPrivateKey => keys.push(PrivateKeyDer::Pkcs1(der.into())),
+                SectionKind::EcPrivateKey => keys.push(PrivateKeyDer::Sec1(der.into())),
+                _ => return Err(MaterialError::UnexpectedSection(kind)),
+            }
+        }
+        let count = keys.len();
+        let key = keys.pop().ok_or(MaterialError::NoKey)?;
+        if count > 1 {
+            return Err(MaterialError::SeveralKeys(count));
+        }
+        if password.is_some() {
+            return Err(MaterialError::PasswordForPlainKey);
+        }
+        Self::from_der(chain, key)
+    }
+
+    /// Takes a chain (end entity first) and its key as they are.
+    ///
+    /// # Errors
+    ///
+    /// When the chain is empty.
+    pub fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, MaterialError> {
+        if chain.is_empty() {
+            return Err(MaterialError::NoCertificate);
+        }
+        Ok(Self { chain, key: Zeroizing::new(key) })
+    }
+}
+
+impl Clone for CertificateMaterial {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: Zeroizing::new(self.key.clone_key()) }
+    }
+}
+
+impl fmt::Debug for CertificateMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateMaterial")
+            .field("certificates", &self.chain.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The password of a private key. Wiped from memory when dropped; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Zeroizing<String>);
+
+impl From<String> for Password {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl Ord for Password {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_str().cmp(other.0.as_str())
+    }
+}
+
+impl PartialOrd for Password {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// Why bytes are no chain with its key.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum MaterialError {
+    /// The text is no PEM that is understood.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A section that is neither a certificate nor a private key.
+    #[error("the PEM text holds a section of kind {0:?} beside certificates and key")]
+    UnexpectedSection(SectionKind),
+    /// No certificate.
+    #[error("there is no certificate")]
+    NoCertificate,
+    /// No private key.
+    #[error("there is no private key")]
+    NoKey,
+    /// More than one private key.
+    #[error("there are {0} private keys, there must be one")]
+    SeveralKeys(usize),
+    /// A password was given, and the key is not encrypted.
+    #[error("a password was given, but the private key is not encrypted: leave the password out")]
+    PasswordForPlainKey,
+}

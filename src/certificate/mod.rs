@@ -1,0 +1,29 @@
+//! Certificates as checked values, and where the server's come from.
+//!
+//! Text and bytes become values here and nowhere else: PEM and DER in [`CaCertificate`] and
+//! [`CertificateMaterial`], serials in [`SerialNumber`]. `x509-parser` reads fields; nothing in
+//! this layer decides whether a chain is good.
+
+mod ca;
+mod directory;
+mod fingerprint;
+mod material;
+mod memory;
+mod pem;
+mod serial;
+mod server;
+mod source;
+mod validity;
+
+pub use ca::{CaCertificate, CaCertificateError};
+pub use directory::{Directory, DirectoryError};
+pub use fingerprint::Sha256;
+pub use material::{CertificateMaterial, MaterialError, Password};
+pub use memory::Memory;
+pub use pem::PemError;
+pub use serial::{SerialError, SerialNumber};
+pub use server::{KeyType, ServerCertificate, ServerCertificateError};
+pub use source::{CertificateSource, SourceError};
+pub use validity::Validity;
+
+pub(crate) use ca::CaIdentity;

@@ -1,0 +1,75 @@
+//! Where the certificates that the server shows come from.
+
+use std::io;
+use std::sync::Arc;
+
+use super::material::{CertificateMaterial, MaterialError, Password};
+use crate::id::{CertificateId, InstanceId};
+
+/// Finds the chain and key behind a certificate id, for one instance.
+///
+/// Asked from [`SetSniConfig::apply`](crate::SetSniConfig::apply), never in a handshake, so it
+/// may block. It is asked with the instance so that one tenant never serves another's key.
+pub trait CertificateSource: Send + Sync {
+    /// The chain and key of `id`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, when it cannot be read, and when the password does not fit: one that
+    /// the key needs and that is missing or wrong, and one that the key does not need.
+    fn load(
+        &self,
+        instance: &InstanceId,
+        id: &CertificateId,
+        password: Option<&Password>,
+    ) -> Result<CertificateMaterial, SourceError>;
+}
+
+impl<T: CertificateSource + ?Sized> CertificateSource for Arc<T> {
+    fn load(
+        &self,
+        instance: &InstanceId,
+        id: &CertificateId,
+        password: Option<&Password>,
+    ) -> Result<CertificateMaterial, SourceError> {
+        self.as_ref().load(instance, id, password)
+    }
+}
+
+/// Why a source has no material to give.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing is kept under this id for this instance.
+    #[error("there is no certificate {0} for this instance")]
+    NotFound(CertificateId),
+    /// What is there lies outside the instance's own folder.
+    #[error("the file of certificate {0} lies outside the folder of its instance")]
+    Outside(CertificateId),
+    /// What is there is no regular file.
+    #[error("certificate {0} is not a regular file")]
+    NotAFile(CertificateId),
+    /// The file is larger than it may be.
+    #[error("the file of certificate {id} is larger than {limit} bytes")]
+    TooLarge {
+        /// Which certificate.
+        id: CertificateId,
+        /// The most bytes that a file may have.
+        limit: u64,
+    },
+    /// Reading failed.
+    #[error("certificate {id} could not be read")]
+    Io {
+        /// Which certificate.
+        id: CertificateId,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It was read, and it is no chain with its key.
+    #[error("certificate {id} is not a chain with its private key")]
+    Material {
+        /// Which certificate.
+        id: CertificateId,
+        /// What is wrong with it.
+        source: MaterialError,
+    },
+}

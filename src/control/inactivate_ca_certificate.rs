@@ -1,0 +1,71 @@
+//! `InactivateCaCertificate`.
+
+use super::call::{self, Action};
+use super::caller::Caller;
+use super::error::{Cause, OperationError, OperationPage};
+use super::parameters::Parameters;
+use super::request_id::RequestId;
+use crate::certificate::SerialNumber;
+use crate::id::InstanceId;
+use crate::instance::Instances;
+use crate::trust::CaStatus;
+
+/// Makes a registered CA inactive: every path through its key is refused, also one whose handshake
+/// is under way.
+#[derive(Clone, Debug)]
+pub struct InactivateCaCertificate {
+    /// `MqttInstanceId`: the instance with which the CA is registered.
+    pub mqtt_instance_id: InstanceId,
+    /// `Sn`: the CA's serial number.
+    pub sn: SerialNumber,
+}
+
+/// What [`InactivateCaCertificate`] answers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InactivateCaCertificateResponse {
+    /// `RequestId`: the request's id.
+    pub request_id: RequestId,
+    /// `Sn`: the CA's serial number.
+    pub sn: SerialNumber,
+    /// Whether the CA had another status before. Not on the wire.
+    pub changed: bool,
+}
+
+impl InactivateCaCertificate {
+    /// Reads the operation from its parameters.
+    ///
+    /// # Errors
+    ///
+    /// `ParameterFieldCheckFailed`, with what is wrong as its source.
+    pub fn from_parameters(parameters: &Parameters) -> Result<Self, OperationError> {
+        let (mqtt_instance_id, sn) = ACTION.parse(call::instance_and_sn(parameters))?;
+        Ok(Self { mqtt_instance_id, sn })
+    }
+
+    /// Applies the operation. A CA that is inactive already stays as it is, and that is a success.
+    /// When this has returned, no handshake admits a device through the CA, also none that is
+    /// under way.
+    ///
+    /// # Errors
+    ///
+    /// `MqttInstanceNotFound` and `FindCaBySnError`. Nothing has changed then.
+    pub fn apply(
+        &self,
+        instances: &Instances,
+        caller: &Caller,
+    ) -> Result<InactivateCaCertificateResponse, OperationError> {
+        ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
+            let changed = instance.trust().set_status(&self.sn, CaStatus::Inactive);
+            let changed = changed.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))?;
+            tracing::info!(
+                action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn, changed,
+                "operation applied"
+            );
+            Ok(InactivateCaCertificateResponse { request_id, sn: self.sn.clone(), changed })
+        })
+    }
+}
+
+const ACTION: Action =
+    Action { name: "InactivateCaCertificate", page: OperationPage::ActiveCaCertificate };

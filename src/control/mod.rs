@@ -1,0 +1,39 @@
+//! What an operator may do, named as a cloud MQTT service names it.
+//!
+//! Every operation is a value with `apply`; each stands in its own file. An operation either does
+//! all that it says or, with an [`OperationError`], nothing. Operations block (files, keys): an
+//! async caller wraps them in `spawn_blocking`. Only this layer knows the cloud's parameter names
+//! and error codes.
+
+mod active_ca_certificate;
+mod ca_record;
+mod call;
+mod caller;
+mod delete_ca_certificate;
+mod error;
+mod get_ca_certificate;
+mod inactivate_ca_certificate;
+mod list_ca_certificate;
+mod parameters;
+mod register_ca;
+mod request_id;
+mod set_sni_config;
+mod sni_config;
+mod sni_plan;
+
+pub use active_ca_certificate::{ActiveCaCertificate, ActiveCaCertificateResponse};
+pub use ca_record::CaRecord;
+pub use caller::Caller;
+pub use delete_ca_certificate::{DeleteCaCertificate, DeleteCaCertificateResponse};
+pub use error::{Answer, Cause, ErrorCode, OperationError, OperationPage, PUBLISHED_ANSWERS};
+pub use get_ca_certificate::{GetCaCertificate, GetCaCertificateResponse};
+pub use inactivate_ca_certificate::{InactivateCaCertificate, InactivateCaCertificateResponse};
+pub use list_ca_certificate::{
+    ListCaCertificate, ListCaCertificateResponse, PageSize, PageSizeError,
+};
+pub use parameters::{ParameterError, Parameters};
+pub use register_ca::{RegisterCa, RegisterCaResponse};
+pub use request_id::RequestId;
+pub use set_sni_config::{AccessDeniedDetail, SetSniConfig, SetSniConfigResponse};
+pub use sni_config::{EntrySyntaxError, SniConfig, SniConfigError, SyntaxFault};
+pub use sni_plan::{EntryError, EntryFault, EntryWarning, SniConfigRefused, Subject, Warning};

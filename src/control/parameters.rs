@@ -1,0 +1,69 @@
+//! Parameters as names and texts, before they are values.
+
+use std::str::FromStr;
+
+use super::error::Cause;
+
+/// The parameters of a request by the cloud's names, as in `MqttInstanceId`.
+///
+/// Names are compared as they are. A value may be a secret, so there is no `Debug` of it.
+#[derive(Default)]
+pub struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Refuses a name that stands twice or is not among `known`.
+    pub(super) fn check_names(&self, known: &[&str]) -> Result<(), ParameterError> {
+        for (position, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                return Err(ParameterError::Unknown(name.clone()));
+            }
+            if self.0.iter().skip(position + 1).any(|(other, _)| other == name) {
+                return Err(ParameterError::Repeated(name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a parameter that must be there.
+    pub(super) fn required<T: FromStr>(&self, name: &'static str) -> Result<T, Cause>
+    where
+        Cause: From<T::Err>,
+    {
+        self.optional(name)?.ok_or_else(|| ParameterError::Missing(name).into())
+    }
+
+    /// The value of a parameter that need not be there.
+    pub(super) fn optional<T: FromStr>(&self, name: &str) -> Result<Option<T>, Cause>
+    where
+        Cause: From<T::Err>,
+    {
+        let text = self.0.iter().find(|(known, _)| known == name).map(|(_, text)| text);
+        Ok(text.map(|text| text.parse()).transpose()?)
+    }
+}
+
+impl FromIterator<(String, String)> for Parameters {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl std::fmt::Debug for Parameters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// What is wrong with the set of parameters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParameterError {
+    /// A parameter that must be there is not.
+    #[error("parameter {0} is missing")]
+    Missing(&'static str),
+    /// The operation has no such parameter.
+    #[error("the operation has no parameter {0:?}")]
+    Unknown(String),
+    /// A parameter is given more than once.
+    #[error("parameter {0:?} is given more than once")]
+    Repeated(String),
+}

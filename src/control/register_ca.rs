@@ -1,0 +1,72 @@
+//! Registering a CA.
+
+use super::call::{self, Action};
+use super::caller::Caller;
+use super::error::{Cause, OperationError, OperationPage};
+use super::request_id::RequestId;
+use crate::certificate::{CaCertificate, SerialNumber};
+use crate::id::InstanceId;
+use crate::instance::Instances;
+use crate::trust::CaStatus;
+
+/// Registers a CA with an instance, on the embedder's own word that it may speak for its devices.
+///
+/// Registering never changes the status of a CA that is registered already.
+#[derive(Clone, Debug)]
+pub struct RegisterCa {
+    /// The instance.
+    pub mqtt_instance_id: InstanceId,
+    /// What to call it: at most 128 bytes, for people to read.
+    pub name: String,
+    /// The status that it starts with.
+    pub status: CaStatus,
+    /// Its certificate.
+    pub certificate: CaCertificate,
+}
+
+/// What [`RegisterCa`] answers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RegisterCaResponse {
+    /// The request's id.
+    pub request_id: RequestId,
+    /// The CA's serial number, under which it is found from now on.
+    pub sn: SerialNumber,
+}
+
+impl RegisterCa {
+    /// Applies the operation. A handshake that starts after this has returned sees the CA.
+    ///
+    /// # Errors
+    ///
+    /// `MqttInstanceNotFound`; `SnNotUnique` where the serial number is taken, by the same
+    /// certificate or by another; `CertificateContentError` where the certificate has expired or
+    /// the crypto provider cannot use its key; `CaNumExceed` where too many certificates of one
+    /// subject and key are registered; `ParameterFieldCheckFailed` for a name that is too long.
+    /// Nothing has changed then.
+    pub fn apply(
+        &self,
+        instances: &Instances,
+        caller: &Caller,
+    ) -> Result<RegisterCaResponse, OperationError> {
+        ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
+            if self.name.len() > MAX_NAME {
+                return Err(Cause::CaName(self.name.len()));
+            }
+            let now = call::now(&instance)?;
+            let certificate = self.certificate.clone();
+            let authority = instance.trust().register(&self.name, certificate, self.status, now)?;
+            let sn = authority.certificate().serial().clone();
+            tracing::info!(
+                action = ACTION.name, %request_id, instance = %instance.id(), %sn,
+                status = %self.status, name = ?self.name, subject = ?self.certificate.subject(),
+                "operation applied"
+            );
+            Ok(RegisterCaResponse { request_id, sn })
+        })
+    }
+}
+
+const ACTION: Action =
+    Action { name: "RegisterCaCertificate", page: OperationPage::ActiveCaCertificate };
+const MAX_NAME: usize = 128;

@@ -1,0 +1,131 @@
+//! `SetSniConfig`.
+
+use super::call::{self, Action};
+use super::caller::Caller;
+use super::error::{Cause, OperationError, OperationPage};
+use super::parameters::Parameters;
+use super::request_id::RequestId;
+use super::sni_config::SniConfig;
+use super::sni_plan::{EntryWarning, Loading, SniPlan};
+use crate::id::{CertificateId, InstanceId};
+use crate::instance::Instances;
+
+/// Replaces the whole certificate map of an instance.
+///
+/// All or nothing: every certificate is loaded and checked before anything changes, and the new
+/// map takes the place of the old one in one step. What the map does not name anymore is no longer
+/// served. A handshake under way finishes with the map with which it began.
+#[derive(Clone, Debug)]
+pub struct SetSniConfig {
+    /// `MqttInstanceId`: the instance.
+    pub mqtt_instance_id: InstanceId,
+    /// `DefaultCertificate`: the certificate that answers for every name which no entry covers,
+    /// and for clients that name none.
+    pub default_certificate: CertificateId,
+    /// `SniConfig`: which certificates answer for which names. Two entries may stand for one name
+    /// where their key types differ, as RSA beside ECDSA.
+    pub sni_config: SniConfig,
+}
+
+/// What [`SetSniConfig`] answers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SetSniConfigResponse {
+    /// `RequestId`: the request's id.
+    pub request_id: RequestId,
+    /// `Success`: "True" on the wire.
+    pub success: bool,
+    /// `AccessDeniedDetail`: nothing, in a success.
+    pub access_denied_detail: Option<AccessDeniedDetail>,
+    /// Counts the maps of the instance from 1; the same as before where nothing changed. Not on
+    /// the wire.
+    pub generation: u64,
+    /// What to look at in the map that is now served. Not on the wire.
+    pub warnings: Vec<EntryWarning>,
+}
+
+/// `AccessDeniedDetail`: who was denied what, by which policy. All texts of the cloud's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessDeniedDetail {
+    /// `AuthAction`: the operation that was attempted.
+    pub auth_action: String,
+    /// `AuthPrincipalDisplayName`: who attempted it.
+    pub auth_principal_display_name: String,
+    /// `AuthPrincipalOwnerId`: the account that it belongs to.
+    pub auth_principal_owner_id: String,
+    /// `AuthPrincipalType`: what kind of identity it is.
+    pub auth_principal_type: String,
+    /// `EncodedDiagnosticMessage`: for the support of whoever denied it.
+    pub encoded_diagnostic_message: String,
+    /// `NoPermissionType`: how it was denied.
+    pub no_permission_type: String,
+    /// `PolicyType`: by what kind of policy.
+    pub policy_type: String,
+}
+
+impl SetSniConfig {
+    /// Reads the operation from its parameters; an absent `SniConfig` has no entries.
+    ///
+    /// # Errors
+    ///
+    /// `ParameterFieldCheckFailed`, with every fault as its source.
+    pub fn from_parameters(parameters: &Parameters) -> Result<Self, OperationError> {
+        let parse = || {
+            parameters.check_names(&[call::INSTANCE_ID, DEFAULT_CERTIFICATE, SNI_CONFIG])?;
+            Ok(Self {
+                mqtt_instance_id: parameters.required(call::INSTANCE_ID)?,
+                default_certificate: parameters.required(DEFAULT_CERTIFICATE)?,
+                sni_config: parameters.optional(SNI_CONFIG)?.unwrap_or_default(),
+            })
+        };
+        ACTION.parse(parse())
+    }
+
+    /// Applies the operation. A handshake that starts after this has returned is answered from the
+    /// new map. The same configuration once more changes nothing, down to the pointers.
+    ///
+    /// # Errors
+    ///
+    /// `MqttInstanceNotFound`, and `ParameterFieldCheckFailed` where any certificate cannot be
+    /// served; its [`cause`](OperationError::cause) then lists what is wrong with each entry. The
+    /// old map stays in force.
+    pub fn apply(
+        &self,
+        instances: &Instances,
+        caller: &Caller,
+    ) -> Result<SetSniConfigResponse, OperationError> {
+        ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
+            let now = call::now(&instance)?;
+            let _only_writer = instance.lock_sni();
+            let current = instance.sni().table();
+            let from = Loading {
+                source: instances.source(),
+                instance: &instance,
+                now,
+                current: current.as_deref(),
+            };
+            let plan = SniPlan::make(&self.default_certificate, &self.sni_config, from)?;
+            let unchanged = current.filter(|table| *table.map() == plan.map);
+            let changed = unchanged.is_none();
+            let table = unchanged.unwrap_or_else(|| instance.sni().publish(plan.map));
+            tracing::info!(
+                action = ACTION.name, %request_id, instance = %instance.id(), changed,
+                default_certificate = %self.default_certificate, entries = self.sni_config.len(),
+                generation = table.generation(), warnings = plan.warnings.len(),
+                "operation applied"
+            );
+            Ok::<_, Cause>(SetSniConfigResponse {
+                request_id,
+                success: true,
+                access_denied_detail: None,
+                generation: table.generation(),
+                warnings: plan.warnings,
+            })
+        })
+    }
+}
+
+const ACTION: Action = Action { name: "SetSniConfig", page: OperationPage::SetSniConfig };
+const DEFAULT_CERTIFICATE: &str = "DefaultCertificate";
+const SNI_CONFIG: &str = "SniConfig";

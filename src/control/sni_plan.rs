@@ -1,0 +1,296 @@
+//! From a `SniConfig` to the next certificate map, with everything that is wrong with it.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
+
+use super::sni_config::{SniConfig, SniEntry, list};
+use crate::certificate::{
+    CertificateSource, KeyType, Password, ServerCertificate, ServerCertificateError, SourceError,
+    Validity,
+};
+use crate::id::CertificateId;
+use crate::instance::Instance;
+use crate::name::NamePattern;
+use crate::sni::{CertificateSet, SniMap, SniTable};
+
+/// The next map of an instance, complete and checked, not yet published.
+pub(super) struct SniPlan {
+    pub(super) map: SniMap<CertificateSet>,
+    pub(super) warnings: Vec<EntryWarning>,
+}
+
+impl SniPlan {
+    /// Loads and checks everything. No fault hides another: all are collected.
+    pub(super) fn make(
+        default: &CertificateId,
+        config: &SniConfig,
+        from: Loading<'_>,
+    ) -> Result<Self, SniConfigRefused> {
+        let mut planning =
+            Planning { from, loaded: BTreeMap::new(), errors: vec![], warnings: vec![] };
+        let default_set = planning.default_set(default);
+        let entries = planning.entries(config);
+        let Planning { errors, warnings, .. } = planning;
+        match default_set {
+            Some(default) if errors.is_empty() => {
+                Ok(Self { map: SniMap::new(default, entries), warnings })
+            }
+            _ => Err(SniConfigRefused { errors }),
+        }
+    }
+}
+
+/// Where certificates come from, and what is served now.
+#[derive(Clone, Copy)]
+pub(super) struct Loading<'a> {
+    pub(super) source: &'a dyn CertificateSource,
+    pub(super) instance: &'a Instance,
+    pub(super) now: UnixTime,
+    pub(super) current: Option<&'a SniTable>,
+}
+
+struct Planning<'a> {
+    from: Loading<'a>,
+    /// Each id is loaded once for each password that it is named with.
+    loaded: BTreeMap<(CertificateId, Option<Password>), Option<Arc<ServerCertificate>>>,
+    errors: Vec<EntryError>,
+    warnings: Vec<EntryWarning>,
+}
+
+impl Planning<'_> {
+    fn default_set(&mut self, id: &CertificateId) -> Option<CertificateSet> {
+        let served = self.from.current.map(|table| table.map().default_value());
+        let certificate = self.load(Subject::Default, id, None)?;
+        self.check(Subject::Default, id, &certificate, served)
+            .then(|| CertificateSet::new(id.clone(), certificate))
+    }
+
+    fn entries(&mut self, config: &SniConfig) -> BTreeMap<NamePattern, CertificateSet> {
+        let mut names: BTreeMap<NamePattern, (usize, CertificateSet)> = BTreeMap::new();
+        for (index, entry) in config.entries() {
+            let Some(certificate) = self.checked_entry(index, entry) else {
+                continue;
+            };
+            match names.entry(entry.pattern.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert((index, CertificateSet::new(entry.id.clone(), certificate)));
+                }
+                Entry::Occupied(mut taken) => {
+                    let (first, set) = taken.get_mut();
+                    let key_type = certificate.key_type();
+                    match set.with(entry.id.clone(), certificate) {
+                        Ok(pair) => *set = pair,
+                        Err(_) => self.errors.push(EntryError {
+                            subject: Subject::Entry(index),
+                            fault: EntryFault::Duplicate {
+                                first: *first,
+                                pattern: entry.pattern.clone(),
+                                key_type,
+                            },
+                        }),
+                    }
+                }
+            }
+        }
+        names.into_iter().map(|(pattern, (_, set))| (pattern, set)).collect()
+    }
+
+    fn checked_entry(&mut self, index: usize, entry: &SniEntry) -> Option<Arc<ServerCertificate>> {
+        let subject = Subject::Entry(index);
+        let current = self.from.current.map(SniTable::map);
+        let served = current.and_then(|map| map.get(&entry.pattern));
+        let certificate = self.load(subject, &entry.id, entry.password.as_ref())?;
+        if !certificate.is_for(&entry.pattern) {
+            let warning = Warning::NotCovered(entry.pattern.clone());
+            self.warnings.push(EntryWarning { subject, warning });
+        }
+        self.check(subject, &entry.id, &certificate, served).then_some(certificate)
+    }
+
+    fn load(
+        &mut self,
+        subject: Subject,
+        id: &CertificateId,
+        password: Option<&Password>,
+    ) -> Option<Arc<ServerCertificate>> {
+        let key = (id.clone(), password.cloned());
+        if let Some(loaded) = self.loaded.get(&key) {
+            if loaded.is_none() {
+                let fault = EntryFault::Unusable(id.clone());
+                self.errors.push(EntryError { subject, fault });
+            }
+            return loaded.clone();
+        }
+        let loaded = match self.from.load(id, password) {
+            Ok(certificate) => Some(certificate),
+            Err(fault) => {
+                self.errors.push(EntryError { subject, fault });
+                None
+            }
+        };
+        self.loaded.insert(key, loaded.clone());
+        loaded
+    }
+
+    /// Refuses an expired certificate that is not served under the same name already: a map that
+    /// has grown old can still be changed elsewhere.
+    fn check(
+        &mut self,
+        subject: Subject,
+        id: &CertificateId,
+        certificate: &ServerCertificate,
+        served: Option<&CertificateSet>,
+    ) -> bool {
+        let validity = certificate.validity();
+        if validity.is_early(self.from.now) {
+            let warning = Warning::NotYetValid(validity);
+            self.warnings.push(EntryWarning { subject, warning });
+        }
+        if !validity.is_expired(self.from.now) {
+            return true;
+        }
+        let same = |(served_id, served): (&CertificateId, &Arc<ServerCertificate>)| {
+            served_id == id && served.same_chain(certificate)
+        };
+        if served.is_some_and(|set| set.certificates().any(same)) {
+            self.warnings.push(EntryWarning { subject, warning: Warning::Expired(validity) });
+            return true;
+        }
+        let fault = EntryFault::Expired { id: id.clone(), validity };
+        self.errors.push(EntryError { subject, fault });
+        false
+    }
+}
+
+impl Loading<'_> {
+    /// The certificate behind an id; the very one that is served now, where it is the same.
+    fn load(
+        &self,
+        id: &CertificateId,
+        password: Option<&Password>,
+    ) -> Result<Arc<ServerCertificate>, EntryFault> {
+        let material = self.source.load(self.instance.id(), id, password)?;
+        let loaded = ServerCertificate::new(&material, self.instance.provider())
+            .map_err(|source| EntryFault::Certificate { id: id.clone(), source })?;
+        let served = self.current.and_then(|table| table.certificate(id));
+        Ok(match served {
+            Some(served) if served.same_chain(&loaded) => Arc::clone(served),
+            _ => Arc::new(loaded),
+        })
+    }
+}
+
+/// Why a `SniConfig` is not served: everything that is wrong with it. What was served before still
+/// is.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", list(.errors))]
+pub struct SniConfigRefused {
+    /// Every fault, the default certificate's first, then in the order of the entries.
+    pub errors: Vec<EntryError>,
+}
+
+/// What an error or a warning is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The default certificate.
+    Default,
+    /// An entry, counted from 1.
+    Entry(usize),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("default certificate"),
+            Self::Entry(index) => write!(f, "entry {index}"),
+        }
+    }
+}
+
+/// A fault of one entry or of the default certificate.
+#[derive(Debug, thiserror::Error)]
+#[error("{subject}: {}", chain(.fault))]
+pub struct EntryError {
+    /// Whose fault it is.
+    pub subject: Subject,
+    /// What is wrong.
+    pub fault: EntryFault,
+}
+
+/// Why an entry cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryFault {
+    /// The certificate is not to be had from its source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// It is there, and cannot be shown.
+    #[error("certificate {id} cannot be shown")]
+    Certificate {
+        /// Which certificate.
+        id: CertificateId,
+        /// Why not.
+        source: ServerCertificateError,
+    },
+    /// It failed at an earlier entry already, which says why.
+    #[error("certificate {0} cannot be shown, as an earlier entry says")]
+    Unusable(CertificateId),
+    /// It has expired, and is not served under this name already.
+    #[error("certificate {id} has expired")]
+    Expired {
+        /// Which certificate.
+        id: CertificateId,
+        /// From when until when it was valid.
+        validity: Validity,
+    },
+    /// The name stands twice with certificates of the same key type.
+    #[error("{pattern} stands in entry {first} already, with an {key_type} certificate too")]
+    Duplicate {
+        /// The entry in which the name stands first.
+        first: usize,
+        /// The name.
+        pattern: NamePattern,
+        /// The key type of both.
+        key_type: KeyType,
+    },
+}
+
+/// Something to look at that keeps nothing from being served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{subject}: {warning}")]
+pub struct EntryWarning {
+    /// What it is about.
+    pub subject: Subject,
+    /// What to look at.
+    pub warning: Warning,
+}
+
+/// What to look at in a configuration that is served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The certificate's names do not cover the configured one: most clients will refuse it.
+    #[error("the certificate is not for {0}")]
+    NotCovered(NamePattern),
+    /// The certificate has expired; it was served under this name before.
+    #[error("the certificate has expired")]
+    Expired(Validity),
+    /// The certificate is not valid yet.
+    #[error("the certificate is not valid yet")]
+    NotYetValid(Validity),
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,63 @@
+//! The context of one handshake, and the gate at its end.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use rustls::{HandshakeKind, ServerConnection};
+
+use super::tenant::Instance;
+use crate::certificate::Sha256;
+use crate::sni::{self, SniTable};
+use crate::trust::{self, ClientAuth, Device, Moment, Refusal};
+
+pub(crate) use crate::sni::went_unanswered;
+
+/// What one handshake is answered from: the certificates, and the moment whose states count.
+///
+/// Tickets hook in here: what a ticket says becomes a third slot beside these two.
+#[derive(Debug)]
+pub(crate) struct HandshakeContext {
+    table: Arc<SniTable>,
+    moment: Moment,
+}
+
+impl HandshakeContext {
+    /// Opens a context at this moment. `None` where the instance has no certificates yet.
+    pub(crate) fn open(instance: &Instance) -> Option<Self> {
+        let table = instance.sni().table()?;
+        Some(Self { table, moment: Moment::now() })
+    }
+
+    /// Runs a handshake in this context. rustls reads the ClientHello when a connection is made of
+    /// it, so that must happen within, too.
+    pub(crate) fn scope<F: Future>(self, handshake: F) -> impl Future<Output = F::Output> {
+        sni::pin(self.table, trust::observe(self.moment, handshake))
+    }
+}
+
+impl Instance {
+    /// The gate behind a completed handshake, to be asked inside the context's scope: the device
+    /// that the connection belongs to, if everything that let it in still stands. `None` for a
+    /// client that showed no certificate where it need not.
+    ///
+    /// Here a claim becomes an answer. Live connections enter their index on this way.
+    pub(crate) fn gate(&self, connection: &ServerConnection) -> Result<Option<Device>, Refusal> {
+        // Nothing issues tickets and nothing keeps sessions, so a resumed handshake, in which
+        // rustls asks no verifier, is not ours.
+        if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+            return Err(Refusal::NotProven);
+        }
+        let shown = connection.peer_certificates().and_then(|chain| chain.first());
+        match (shown, trust::take_finding()) {
+            (None, None) if self.client_auth() != ClientAuth::Required => Ok(None),
+            (Some(shown), Some(finding)) => {
+                let verdict = finding?;
+                if Sha256::of(shown) != verdict.claimed_device().sha256() {
+                    return Err(Refusal::NotProven);
+                }
+                verdict.admit(self.trust()).map(Some)
+            }
+            (None, _) | (Some(_), None) => Err(Refusal::NotProven),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! One tenant, and the set of them.
+//!
+//! An [`Instance`] puts `sni` and `trust`, which do not know each other, behind one rustls
+//! configuration, and gives every handshake its context: the table that it is answered from and
+//! the moment at which it began.
+
+mod handshake;
+mod instances;
+mod spec;
+mod stats;
+mod tenant;
+
+pub use instances::{CreateError, Instances};
+pub use spec::InstanceSpec;
+pub use stats::{Outcome, Stats};
+pub use tenant::Instance;
+
+pub(crate) use handshake::{HandshakeContext, went_unanswered};

@@ -1,0 +1,147 @@
+//! How connections ended up, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::trust::Refusal;
+
+/// How an accepted connection ended up: admitted, or refused for a reason.
+///
+/// A fixed list: nothing that clients send can make it grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The broker got the stream.
+    Admitted,
+    /// No whole ClientHello within its time.
+    HelloTimeout,
+    /// No whole handshake within its time, waiting for a permit included.
+    HandshakeTimeout,
+    /// What came was no ClientHello, or one that rustls does not speak.
+    ProtocolError,
+    /// The client went away, or its network did.
+    ClientGone,
+    /// The client ended the handshake with an alert of its own.
+    ClientAlert,
+    /// The instance has no certificate map yet.
+    UnrecognizedName,
+    /// No certificate that the client can use.
+    NoUsableCertificate,
+    /// The client showed no certificate and must.
+    NoDeviceCertificate,
+    /// The client's chain is over a limit in count or bytes, or needs too many signature checks.
+    ChainOverLimit,
+    /// The client's chain cannot be read.
+    ChainUnreadable,
+    /// No path leads to a registered CA.
+    UnknownIssuer,
+    /// The path leads through an inactive CA.
+    InactiveCa,
+    /// A CA's status changed during the handshake.
+    ChangedMeanwhile,
+    /// A registered CA's certificate is not valid at this time.
+    CaNotValid,
+    /// The chain is not valid: expired, for another use, against a constraint.
+    ChainInvalid,
+    /// The client did not prove that it holds the certificate's key.
+    NotProven,
+}
+
+impl Outcome {
+    /// All outcomes, in the order in which they are documented.
+    pub const ALL: [Self; 17] = [
+        Self::Admitted,
+        Self::HelloTimeout,
+        Self::HandshakeTimeout,
+        Self::ProtocolError,
+        Self::ClientGone,
+        Self::ClientAlert,
+        Self::UnrecognizedName,
+        Self::NoUsableCertificate,
+        Self::NoDeviceCertificate,
+        Self::ChainOverLimit,
+        Self::ChainUnreadable,
+        Self::UnknownIssuer,
+        Self::InactiveCa,
+        Self::ChangedMeanwhile,
+        Self::CaNotValid,
+        Self::ChainInvalid,
+        Self::NotProven,
+    ];
+}
+
+impl From<&Refusal> for Outcome {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::TooManyIntermediates(_)
+            | Refusal::ChainTooLarge(_)
+            | Refusal::TooManyCandidates
+            | Refusal::TooManySignatureChecks => Self::ChainOverLimit,
+            Refusal::Unreadable => Self::ChainUnreadable,
+            Refusal::UnknownIssuer => Self::UnknownIssuer,
+            Refusal::InactiveCa(_) => Self::InactiveCa,
+            Refusal::ChangedMeanwhile(_) => Self::ChangedMeanwhile,
+            Refusal::CaNotYetValid(_) | Refusal::CaExpired(_) => Self::CaNotValid,
+            Refusal::PathTooLong(_) | Refusal::NoKeyCertSign | Refusal::Invalid(_) => {
+                Self::ChainInvalid
+            }
+            Refusal::NotProven => Self::NotProven,
+        }
+    }
+}
+
+/// The counters of one set of instances.
+#[derive(Debug, Default)]
+pub(crate) struct Counters([AtomicU64; Outcome::ALL.len()]);
+
+impl Counters {
+    pub(crate) fn count(&self, outcome: Outcome) {
+        if let Some(counter) = self.0.get(outcome as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        Stats(std::array::from_fn(|at| {
+            self.0.get(at).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        }))
+    }
+}
+
+/// How many connections ended up how, since the set of instances was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats([u64; Outcome::ALL.len()]);
+
+impl Stats {
+    /// How many connections had this outcome.
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.0.get(outcome as usize).copied().unwrap_or(0)
+    }
+
+    /// How many connections were refused, whatever the reason.
+    pub fn refused(&self) -> u64 {
+        self.0.iter().sum::<u64>() - self.of(Outcome::Admitted)
+    }
+
+    /// Every outcome with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        Outcome::ALL.into_iter().map(|outcome| (outcome, self.of(outcome)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_a_counter_of_its_own() {
+        let counters = Counters::default();
+        for (times, outcome) in (1..).zip(Outcome::ALL) {
+            (0..times).for_each(|_| counters.count(outcome));
+        }
+        let stats = counters.snapshot();
+        for (times, (outcome, count)) in (1..).zip(stats.iter()) {
+            assert_eq!(count, times, "{outcome:?}");
+        }
+        assert_eq!(stats.refused(), (2..=17).sum());
+    }
+}

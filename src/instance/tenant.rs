@@ -1,0 +1,155 @@
+//! One MQTT instance.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::NoServerSessionStorage;
+use rustls::time_provider::TimeProvider;
+use rustls::{Error, ServerConfig};
+use rustls_pki_types::UnixTime;
+
+use super::spec::InstanceSpec;
+use super::stats::Counters;
+use crate::id::InstanceId;
+use crate::sni::SniResolver;
+use crate::trust::{CaRegistry, ClientAuth, DeviceVerifier};
+
+/// One MQTT instance (a tenant): its certificates, its CAs, and the TLS configuration that asks
+/// both. Made by [`Instances::create`](super::Instances::create).
+///
+/// What it hands out are readers. Every change is an operation of [`control`](crate::control), so
+/// that authorising and logging have one place.
+#[derive(Debug)]
+pub struct Instance {
+    id: InstanceId,
+    client_auth: ClientAuth,
+    sni: Arc<SniResolver>,
+    trust: Arc<CaRegistry>,
+    verifier: Arc<DeviceVerifier>,
+    config: Arc<ServerConfig>,
+    config_with_alpn: Arc<ServerConfig>,
+    /// Held while the next certificate map is made, so that of two changes one sees the other.
+    sni_writer: Mutex<()>,
+    provider: Arc<CryptoProvider>,
+    clock: Arc<dyn TimeProvider>,
+    counters: Arc<Counters>,
+}
+
+impl Instance {
+    pub(super) fn new(
+        spec: InstanceSpec,
+        provider: Arc<CryptoProvider>,
+        clock: Arc<dyn TimeProvider>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, Error> {
+        let algorithms = provider.signature_verification_algorithms;
+        let sni = Arc::new(SniResolver::new(&provider));
+        let trust = Arc::new(CaRegistry::new(algorithms));
+        let verifier =
+            Arc::new(DeviceVerifier::new(Arc::clone(&trust), spec.client_auth, algorithms));
+        let mut config =
+            ServerConfig::builder_with_details(Arc::clone(&provider), Arc::clone(&clock))
+                .with_safe_default_protocol_versions()?
+                .with_client_cert_verifier(Arc::clone(&verifier) as _)
+                .with_cert_resolver(Arc::clone(&sni) as _);
+        never_resume(&mut config);
+        let mut config_with_alpn = config.clone();
+        config_with_alpn.alpn_protocols = ALPN.map(Vec::from).into();
+        Ok(Self {
+            id: spec.id,
+            client_auth: spec.client_auth,
+            sni,
+            trust,
+            verifier,
+            config: Arc::new(config),
+            config_with_alpn: Arc::new(config_with_alpn),
+            sni_writer: Mutex::new(()),
+            provider,
+            clock,
+            counters,
+        })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// Whether its clients must, may or cannot show a certificate.
+    pub fn client_auth(&self) -> ClientAuth {
+        self.client_auth
+    }
+
+    /// Which certificates it shows: for reading.
+    pub fn sni(&self) -> &SniResolver {
+        &self.sni
+    }
+
+    /// Which CAs it knows: for reading.
+    pub fn trust(&self) -> &CaRegistry {
+        &self.trust
+    }
+
+    /// Its certificates behind rustls' `ResolvesServerCert`, for a configuration of your own.
+    pub fn resolver(&self) -> Arc<SniResolver> {
+        Arc::clone(&self.sni)
+    }
+
+    /// Its CAs behind rustls' `ClientCertVerifier`, for a configuration of your own.
+    ///
+    /// rustls asks a verifier once in a full handshake and never again. A configuration that
+    /// resumes sessions therefore goes on admitting devices whose CA was deactivated: take
+    /// [`server_config`](Self::server_config), or turn resumption off.
+    pub fn verifier(&self) -> Arc<DeviceVerifier> {
+        Arc::clone(&self.verifier)
+    }
+
+    /// A configuration that asks both, never resumes, and takes no early data.
+    ///
+    /// With it alone, a change that comes between the verification and the end of a handshake
+    /// counts for the next one only: that gate is in [`Acceptor`](crate::Acceptor).
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// The configuration for a client that offers these protocols. rustls demands an overlap once
+    /// protocols are configured; MQTT does not, so a client without one gets the other.
+    pub(crate) fn config_for<'a>(
+        &self,
+        offered: Option<impl Iterator<Item = &'a [u8]>>,
+    ) -> Arc<ServerConfig> {
+        let overlaps = offered.is_some_and(|mut offered| offered.any(|name| ALPN.contains(&name)));
+        Arc::clone(if overlaps { &self.config_with_alpn } else { &self.config })
+    }
+
+    pub(crate) fn provider(&self) -> &CryptoProvider {
+        &self.provider
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The time by the instance's clock; `None` where the clock fails.
+    pub(crate) fn now(&self) -> Option<UnixTime> {
+        self.clock.current_time()
+    }
+
+    pub(crate) fn lock_sni(&self) -> MutexGuard<'_, ()> {
+        self.sni_writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A resumed handshake asks neither verifier nor CertificateVerify. What turns it off: no stored
+/// sessions, no tickets sent, and none for a client that asks for some.
+fn never_resume(config: &mut ServerConfig) {
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    config.send_half_rtt_data = false;
+}
+
+/// The protocols that are offered: MQTT's registered name, and the one that devices of a large
+/// cloud send on any port but 8883.
+const ALPN: [&[u8]; 2] = [b"mqtt", b"x-amzn-mqtt-ca"];

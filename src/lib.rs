@@ -1,0 +1,104 @@
+//! The TLS front door of an MQTT broker.
+//!
+//! `mqtls` answers two questions in every handshake: *which certificate do we show?* (by server
+//! name) and *do we believe this device?* (by the status of the CA that issued its certificate).
+//! An operator changes both answers while the listener runs.
+//!
+//! ```text
+//!               operator                                      device
+//!                  │                                             │
+//!         control  │ SetSniConfig · ActiveCaCertificate · …      │ TCP, ClientHello
+//!                  ▼                                    listener ▼
+//!         ┌──────────────────────── instance ────────────────────────┐
+//!         │  sni: name → certificates        trust: serial → CA      │
+//!         └──────┬───────────────────────────────┬───────────────────┘
+//!                ▼ ResolvesServerCert            ▼ ClientCertVerifier
+//!                              rustls handshake
+//!                                     │
+//!                                     ▼  the gate
+//!                  Connection: the stream, and who is at its other end
+//! ```
+//!
+//! # What always holds
+//!
+//! - A handshake is answered from one certificate table, the one that was in force when its
+//!   ClientHello had arrived. There is no way to change a published table.
+//! - A device reaches the broker only if every registered CA on its path was active when its
+//!   handshake began and nothing about them changed before its end. There is no session
+//!   resumption and no early data, by which a device could come in without being asked.
+//! - An operation does all that it says or nothing. There is no second way to change anything:
+//!   what [`Instance`] hands out are readers.
+//! - A table or a registry grows by what an operator does only, never by what clients send.
+//! - Every refusal for the sake of trust is the same alert, `unknown_ca`. There is nothing by
+//!   which a client could find out which CAs are registered.
+//! - All cryptography is the caller's `CryptoProvider`. There is no global one.
+//!
+//! # In a broker
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use mqtls::{
+//!     Acceptor, CaCertificate, CaStatus, Caller, Directory, InstanceSpec, Instances, RegisterCa,
+//!     SetSniConfig,
+//! };
+//!
+//! # #[cfg(feature = "aws-lc-rs")]
+//! # async fn broker() -> Result<(), Box<dyn std::error::Error>> {
+//! let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+//! let instances = Instances::new(provider, Directory::open("certs")?);
+//! let instance = instances.create(InstanceSpec::new("mqtt-cn-5yd3xxx".parse()?))?;
+//!
+//! RegisterCa {
+//!     mqtt_instance_id: instance.id().clone(),
+//!     name: "fleet".into(),
+//!     status: CaStatus::Active,
+//!     certificate: CaCertificate::from_pem(&std::fs::read("ca.pem")?)?,
+//! }
+//! .apply(&instances, &Caller::local())?;
+//! SetSniConfig {
+//!     mqtt_instance_id: instance.id().clone(),
+//!     default_certificate: "1533-cn-hangzhou".parse()?,
+//!     sni_config: "*.mqtt.example.com#1534-cn-hangzhou".parse()?,
+//! }
+//! .apply(&instances, &Caller::local())?;
+//!
+//! let acceptor = Acceptor::new(&instance).deadline(Duration::from_secs(10));
+//! let listener = tokio::net::TcpListener::bind("0.0.0.0:8883").await?;
+//! loop {
+//!     let (tcp, peer) = listener.accept().await?;
+//!     let acceptor = acceptor.clone();
+//!     tokio::spawn(async move {
+//!         match acceptor.accept(tcp).await {
+//!             Ok(connection) => println!("{peer} is {:?}", connection.device()),
+//!             Err(refused) => println!("{peer} is refused: {refused}"),
+//!         }
+//!     });
+//! }
+//! # }
+//! ```
+
+pub mod certificate;
+pub mod control;
+pub mod instance;
+pub mod listener;
+pub mod sni;
+pub mod trust;
+
+mod id;
+mod name;
+
+pub use certificate::{
+    CaCertificate, CertificateMaterial, CertificateSource, Directory, Memory, SerialNumber,
+    ServerCertificate, Sha256,
+};
+pub use control::{
+    ActiveCaCertificate, Caller, DeleteCaCertificate, GetCaCertificate, InactivateCaCertificate,
+    ListCaCertificate, OperationError, RegisterCa, SetSniConfig, SniConfig,
+};
+pub use id::{CertificateId, IdError, InstanceId};
+pub use instance::{Instance, InstanceSpec, Instances};
+pub use listener::{Acceptor, Connection, Refused};
+pub use name::{HostName, NameError, NamePattern, PatternError};
+pub use trust::{CaStatus, ClientAuth, Device};

@@ -1,0 +1,36 @@
+//! Closing a refused connection so that the client gets to read its alert.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// Sends the fatal alert `unrecognized_name` and closes.
+///
+/// rustls has no way to send it before a certificate is resolved
+/// ([RFC 6066 section 3](https://www.rfc-editor.org/rfc/rfc6066#section-3)).
+pub(super) async fn refuse_name<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
+    if io.write_all(&UNRECOGNIZED_NAME).await.is_ok() {
+        close(io).await;
+    }
+}
+
+/// Flushes, ends the write side, and reads what the client still sends before closing: a socket
+/// that is closed with unread bytes makes TCP send a reset, which can overtake the alert.
+pub(super) async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
+    let drained = async {
+        io.flush().await?;
+        io.shutdown().await?;
+        let mut rest = io.take(MAX_DRAINED);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+        Ok::<_, io::Error>(())
+    };
+    // Whatever goes wrong here, the connection is refused already.
+    let _outcome = timeout(MAX_LINGER, drained).await;
+}
+
+/// A plaintext record of the alert protocol: fatal (2), unrecognized_name (112).
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+const MAX_DRAINED: u64 = 16 * 1024;
+const MAX_LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,250 @@
+//! The table from names to values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use foldhash::{HashMap, HashMapExt};
+
+use crate::name::{HostName, NamePattern, canonical, parent_of};
+
+/// An immutable table from name patterns to values, with a default that answers all other names.
+///
+/// The most specific pattern wins, whatever the order of the entries: the exact name, then the
+/// wildcard one label above it, then the default. A lookup probes at most two hash tables (their
+/// hasher seeded at random) and allocates nothing for a name in lower case.
+///
+/// There is deliberately no way to change a table: a writer builds the next one in full.
+#[derive(Clone)]
+pub struct SniMap<T> {
+    exact: HashMap<HostName, T>,
+    /// By the name that follows the `*.`.
+    wildcard: HashMap<HostName, T>,
+    default: T,
+}
+
+impl<T> SniMap<T> {
+    /// A table of `entries` with `default` for all other names.
+    pub fn new(default: T, entries: BTreeMap<NamePattern, T>) -> Self {
+        let mut map = Self { exact: HashMap::new(), wildcard: HashMap::new(), default };
+        for (pattern, value) in entries {
+            match pattern {
+                NamePattern::Exact(name) => map.exact.insert(name, value),
+                NamePattern::Wildcard(parent) => map.wildcard.insert(parent, value),
+            };
+        }
+        map.exact.shrink_to_fit();
+        map.wildcard.shrink_to_fit();
+        map
+    }
+
+    /// The most specific answer for a server name as a client asked for it; the default where it
+    /// asked for none.
+    pub fn lookup(&self, asked: Option<&str>) -> Hit<'_, T> {
+        let found = self.find_map(asked, Some);
+        found.map_or(Hit { rule: Rule::Default, value: &self.default }, |(rule, value)| Hit {
+            rule,
+            value,
+        })
+    }
+
+    /// What `choose` makes of the most specific answer of which it makes anything, of at most
+    /// three. A less specific table is probed only where a more specific answer gave nothing.
+    pub fn find_map<'a, R>(
+        &'a self,
+        asked: Option<&str>,
+        choose: impl Fn(&'a T) -> Option<R>,
+    ) -> Option<(Rule, R)> {
+        if let Some(asked) = asked {
+            let name = canonical(asked);
+            if let Some(chosen) = self.exact.get(name.as_ref()).and_then(&choose) {
+                return Some((Rule::Exact, chosen));
+            }
+            let parent = if self.wildcard.is_empty() { None } else { parent_of(&name) };
+            let covering = parent.and_then(|parent| self.wildcard.get(parent));
+            if let Some(chosen) = covering.and_then(&choose) {
+                return Some((Rule::Wildcard, chosen));
+            }
+        }
+        choose(&self.default).map(|chosen| (Rule::Default, chosen))
+    }
+
+    /// The value that answers where no pattern does.
+    pub fn default_value(&self) -> &T {
+        &self.default
+    }
+
+    /// The value that stands under this very pattern, whether or not it also covers others.
+    pub fn get(&self, pattern: &NamePattern) -> Option<&T> {
+        match pattern {
+            NamePattern::Exact(name) => self.exact.get(name),
+            NamePattern::Wildcard(parent) => self.wildcard.get(parent),
+        }
+    }
+
+    /// Every pattern with its value, in no order; the default is not among them.
+    pub fn iter(&self) -> impl Iterator<Item = (NamePattern, &T)> {
+        let exact =
+            self.exact.iter().map(|(name, value)| (NamePattern::Exact(name.clone()), value));
+        let wildcard = self
+            .wildcard
+            .iter()
+            .map(|(parent, value)| (NamePattern::Wildcard(parent.clone()), value));
+        exact.chain(wildcard)
+    }
+
+    /// Every value, the default among them, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.wildcard.values()).chain([&self.default])
+    }
+
+    /// How many patterns there are.
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.wildcard.len()
+    }
+
+    /// Whether the default answers every name.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T: PartialEq> PartialEq for SniMap<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.default == other.default
+            && self.exact == other.exact
+            && self.wildcard == other.wildcard
+    }
+}
+
+impl<T> fmt::Debug for SniMap<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SniMap")
+            .field("exact", &self.exact.len())
+            .field("wildcard", &self.wildcard.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer of a [`SniMap`], and which rule gave it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hit<'a, T> {
+    /// How specific the answer is.
+    pub rule: Rule,
+    /// The answer.
+    pub value: &'a T,
+}
+
+/// How specific an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// The name stands in the table.
+    Exact,
+    /// A wildcard one label above the name does.
+    Wildcard,
+    /// Neither, or there was no name.
+    Default,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map<'a>(entries: &[(&str, &'a str)]) -> SniMap<&'a str> {
+        let entries = entries.iter().map(|(pattern, value)| (pattern.parse().unwrap(), *value));
+        SniMap::new("D", entries.collect())
+    }
+
+    fn assert_answers(map: &SniMap<&str>, cases: &[(&str, &str)]) {
+        for (asked, value) in cases {
+            assert_eq!(map.lookup(Some(asked)).value, value, "{asked}");
+        }
+    }
+
+    const N01: [(&str, &str); 7] = [
+        ("x.a.com", "X"),
+        ("y.a.com", "W"),
+        ("a.com", "D"),
+        ("p.q.a.com", "D"),
+        ("xa.com", "D"),
+        ("com", "D"),
+        (".a.com", "D"),
+    ];
+
+    #[test]
+    fn n01_exact_name_wins_over_wildcard_in_every_order() {
+        assert_answers(&map(&[("*.a.com", "W"), ("x.a.com", "X")]), &N01);
+        assert_answers(&map(&[("x.a.com", "X"), ("*.a.com", "W")]), &N01);
+        let without = map(&[("*.a.com", "W")]);
+        assert_eq!(without.lookup(Some("x.a.com")), Hit { rule: Rule::Wildcard, value: &"W" });
+        assert_eq!(without.lookup(None), Hit { rule: Rule::Default, value: &"D" });
+    }
+
+    #[test]
+    fn n02_the_wildcard_nearest_to_the_name_is_the_only_one_that_covers_it() {
+        let with_exact = map(&[("*.a.com", "W"), ("b.c.a.com", "Z")]);
+        assert_answers(&with_exact, &[("c.a.com", "W"), ("d.c.a.com", "D"), ("b.c.a.com", "Z")]);
+        let nested = map(&[("*.a.com", "W"), ("*.b.a.com", "V")]);
+        assert_answers(&nested, &[("x.b.a.com", "V"), ("b.a.com", "W"), ("x.a.com", "W")]);
+    }
+
+    #[test]
+    fn n03_neither_pattern_stands_for_the_other() {
+        assert_answers(&map(&[("a.com", "A")]), &[("foo.a.com", "D"), ("a.com", "A")]);
+        assert_answers(&map(&[("*.a.com", "W")]), &[("a.com", "D")]);
+        let both = map(&[("a.com", "A"), ("*.a.com", "W")]);
+        assert_answers(&both, &[("a.com", "A"), ("foo.a.com", "W")]);
+        assert_eq!(both.len(), 2);
+    }
+
+    #[test]
+    fn n04_asked_in_any_case_and_with_a_trailing_dot() {
+        let map = map(&[("API.Example.COM", "A")]);
+        for asked in ["api.example.com", "API.EXAMPLE.com", "api.example.com."] {
+            assert_eq!(map.lookup(Some(asked)), Hit { rule: Rule::Exact, value: &"A" }, "{asked}");
+        }
+    }
+
+    #[test]
+    fn n06_no_text_panics() {
+        let map = map(&[("*.a.com", "W"), ("localhost", "L")]);
+        let long = "a.".repeat(200);
+        for asked in ["", ".", "..", "*", "*.a.com.", "\0", "1.2.3.4", "::1", "é", long.as_str()] {
+            map.lookup(Some(asked));
+        }
+        assert_answers(&map, &[("localhost", "L"), ("localhost.", "L"), ("", "D")]);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_gives_way_to_a_less_specific_one() {
+        let map = map(&[("*.a.com", "W"), ("x.a.com", "X")]);
+        let first = |unfit: &[&str]| {
+            let fits = |value: &_| (!unfit.contains(value)).then_some(*value);
+            map.find_map(Some("x.a.com"), fits).map(|(_, value)| value)
+        };
+        assert_eq!(first(&[]), Some("X"));
+        assert_eq!(first(&["X"]), Some("W"));
+        assert_eq!(first(&["X", "W"]), Some("D"));
+        assert_eq!(first(&["X", "W", "D"]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn lookup_agrees_with_a_linear_search(
+            patterns in prop::collection::btree_set(r"(\*\.)?[abc](\.[abc]){1,2}", 0..12),
+            asked in r"[abcABC](\.[abc]){0,3}\.?",
+        ) {
+            let patterns: Vec<NamePattern> =
+                patterns.iter().filter_map(|text| text.parse().ok()).collect();
+            let entries = patterns.iter().cloned().map(|pattern| (pattern.clone(), Some(pattern)));
+            let map = SniMap::new(None, entries.collect());
+            let name: HostName = asked.parse().unwrap();
+            let covering = |exact: bool| patterns.iter().find(|pattern| {
+                matches!(pattern, NamePattern::Exact(_)) == exact && pattern.covers(&name)
+            });
+            let expected = covering(true).or_else(|| covering(false)).cloned();
+            prop_assert_eq!(map.lookup(Some(&asked)).value, &expected);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The cell that holds the current table, and its face towards rustls.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, SignatureScheme};
+
+use super::map::{Rule, SniMap};
+use super::offer::{Offer, Suites};
+use super::table::{CertificateSet, Selection, SniTable, select};
+use crate::certificate::ServerCertificate;
+use crate::id::CertificateId;
+
+/// The certificates of one instance, behind rustls' `ResolvesServerCert`.
+///
+/// A reader here; what changes it is [`SetSniConfig`](crate::SetSniConfig). Before the first one
+/// there is no table, and no handshake is answered.
+pub struct SniResolver {
+    /// `None` until the first configuration: a table always has its default.
+    current: ArcSwapOption<SniTable>,
+    suites: Suites,
+}
+
+impl SniResolver {
+    pub(crate) fn new(provider: &CryptoProvider) -> Self {
+        Self { current: ArcSwapOption::empty(), suites: Suites::of(provider) }
+    }
+
+    /// The table that answers at this moment.
+    pub fn table(&self) -> Option<Arc<SniTable>> {
+        self.current.load_full()
+    }
+
+    /// What a client would be shown that asked for `server_name` with these signature schemes and
+    /// cipher suites: the answer of the same function that handshakes ask. `None` where it would
+    /// be refused.
+    pub fn explain(
+        &self,
+        server_name: Option<&str>,
+        schemes: &[SignatureScheme],
+        suites: &[CipherSuite],
+    ) -> Option<Explanation> {
+        let table = self.current.load_full()?;
+        let offer = Offer::new(&self.suites, schemes, suites);
+        let selection = select(table.map(), server_name, &offer)?;
+        Some(Explanation {
+            rule: selection.rule(),
+            certificate_id: selection.id().clone(),
+            certificate: Arc::clone(selection.certificate()),
+            generation: table.generation(),
+        })
+    }
+
+    /// The chain and key for a client, from the table that its handshake pinned, or else from the
+    /// current one. What the adapter below calls, and the benches.
+    pub fn choose(
+        &self,
+        server_name: Option<&str>,
+        schemes: &[SignatureScheme],
+        suites: &[CipherSuite],
+    ) -> Option<Arc<CertifiedKey>> {
+        let offer = Offer::new(&self.suites, schemes, suites);
+        let key = |selection: Selection<'_>| Arc::clone(selection.certified_key());
+        let from_pinned = PINNED.try_with(|pinned| {
+            let chosen = select(pinned.table.map(), server_name, &offer).map(key);
+            pinned.unanswered.set(chosen.is_none());
+            chosen
+        });
+        from_pinned.unwrap_or_else(|_not_pinned| {
+            let table = self.current.load();
+            select(table.as_ref()?.map(), server_name, &offer).map(key)
+        })
+    }
+
+    /// Puts a table with `map` in the place of the current one and returns it. The caller is the
+    /// only writer.
+    pub(crate) fn publish(&self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
+        let generation = self.current.load().as_ref().map_or(1, |table| table.generation() + 1);
+        let table = Arc::new(SniTable::new(map, generation));
+        self.current.store(Some(Arc::clone(&table)));
+        table
+    }
+}
+
+impl ResolvesServerCert for SniResolver {
+    fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(
+            client_hello.server_name(),
+            client_hello.signature_schemes(),
+            client_hello.cipher_suites(),
+        )
+    }
+}
+
+impl fmt::Debug for SniResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SniResolver").field("table", &self.current.load()).finish_non_exhaustive()
+    }
+}
+
+/// Runs a handshake so that all its questions are answered from `table`, however often the client
+/// asks (twice after a HelloRetryRequest) and whatever is published meanwhile.
+pub(crate) fn pin<F: Future>(
+    table: Arc<SniTable>,
+    handshake: F,
+) -> impl Future<Output = F::Output> {
+    PINNED.scope(Pinned { table, unanswered: Cell::new(false) }, handshake)
+}
+
+/// Whether the table had no certificate that the client can use. To be asked inside [`pin`].
+pub(crate) fn went_unanswered() -> bool {
+    PINNED.try_with(|pinned| pinned.unanswered.get()).unwrap_or(false)
+}
+
+struct Pinned {
+    table: Arc<SniTable>,
+    unanswered: Cell<bool>,
+}
+
+tokio::task_local! {
+    static PINNED: Pinned;
+}
+
+/// What a client is shown, and why.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// Which rule answered.
+    pub rule: Rule,
+    /// The id of the certificate.
+    pub certificate_id: CertificateId,
+    /// The certificate.
+    pub certificate: Arc<ServerCertificate>,
+    /// The generation of the table that answered.
+    pub generation: u64,
+}

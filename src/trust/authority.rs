@@ -1,0 +1,79 @@
+//! One registered CA.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::state::{CaStatus, State, Word};
+use crate::certificate::CaCertificate;
+
+/// A CA as it is registered: its certificate, the operator's name for it, and its state.
+#[derive(Debug)]
+pub struct Authority {
+    name: Box<str>,
+    certificate: CaCertificate,
+    state: State,
+    /// When it was registered, counted per registry from 1.
+    order: u64,
+    /// When it last admitted a device, counted per process; 0 for never. A hint for ordering.
+    last_success: AtomicU64,
+}
+
+impl Authority {
+    pub(super) fn new(
+        name: &str,
+        certificate: CaCertificate,
+        status: CaStatus,
+        order: u64,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            certificate,
+            state: State::new(status),
+            order,
+            last_success: AtomicU64::new(0),
+        }
+    }
+
+    /// The name that the operator gave it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> &CaCertificate {
+        &self.certificate
+    }
+
+    /// Its status at this moment. A record that was deleted stays inactive for whoever still
+    /// holds it.
+    pub fn status(&self) -> CaStatus {
+        self.state.word().status()
+    }
+
+    pub(super) fn word(&self) -> Word {
+        self.state.word()
+    }
+
+    pub(super) fn set_status(&self, status: CaStatus) -> bool {
+        self.state.set(status)
+    }
+
+    pub(super) fn order(&self) -> u64 {
+        self.order
+    }
+
+    pub(super) fn last_success(&self) -> u64 {
+        self.last_success.load(Ordering::Relaxed)
+    }
+
+    /// Called where a device was admitted, so that its siblings under the same name try this CA
+    /// early. Written only when another CA has admitted one since.
+    pub(super) fn note_success(&self) {
+        let last = LAST_SUCCESS.load(Ordering::Relaxed);
+        if last == 0 || self.last_success() != last {
+            let next = LAST_SUCCESS.fetch_add(1, Ordering::Relaxed) + 1;
+            self.last_success.store(next, Ordering::Relaxed);
+        }
+    }
+}
+
+static LAST_SUCCESS: AtomicU64 = AtomicU64::new(0);

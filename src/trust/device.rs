@@ -1,0 +1,139 @@
+//! What a device's certificate says about it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use super::refusal::Refusal;
+use crate::certificate::{SerialNumber, Sha256, Validity};
+
+/// The identity of a device, from the certificate whose key it has proven to hold. Cheap to clone.
+///
+/// Every text in it was chosen by whoever made the certificate: escape it before it reaches a log
+/// line, a topic or a path. A common name is unique for its CA at most: tell devices apart by
+/// [`ca_serial`](Self::ca_serial) with [`serial`](Self::serial), or by [`sha256`](Self::sha256).
+#[derive(Clone, Debug)]
+pub struct Device(Arc<Facts>);
+
+#[derive(Debug)]
+struct Facts {
+    subject: String,
+    common_name: Option<String>,
+    subject_alt_names: Vec<SubjectAltName>,
+    serial: SerialNumber,
+    validity: Validity,
+    sha256: Sha256,
+    ca_serial: SerialNumber,
+}
+
+impl Device {
+    pub(super) fn read(
+        der: &CertificateDer<'_>,
+        ca_serial: &SerialNumber,
+    ) -> Result<Self, Refusal> {
+        let (_, x509) = X509Certificate::from_der(der).map_err(|_| Refusal::Unreadable)?;
+        let names = x509.subject_alternative_name().map_err(|_| Refusal::Unreadable)?;
+        let names = names.iter().flat_map(|extension| &extension.value.general_names);
+        Ok(Self(Arc::new(Facts {
+            subject: x509.subject().to_string(),
+            common_name: only_common_name(&x509),
+            subject_alt_names: names.filter_map(SubjectAltName::of).collect(),
+            serial: SerialNumber::from_der_content(x509.raw_serial())
+                .map_err(|_| Refusal::Unreadable)?,
+            validity: Validity::of(&x509),
+            sha256: Sha256::of(der),
+            ca_serial: ca_serial.clone(),
+        })))
+    }
+
+    /// The subject, as `CN=…, O=…`.
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// The common name, where the subject has exactly one.
+    pub fn common_name(&self) -> Option<&str> {
+        self.0.common_name.as_deref()
+    }
+
+    /// The subject alternative names of the kinds that [`SubjectAltName`] knows.
+    pub fn subject_alt_names(&self) -> &[SubjectAltName] {
+        &self.0.subject_alt_names
+    }
+
+    /// The certificate's serial number, unique for its issuer only.
+    pub fn serial(&self) -> &SerialNumber {
+        &self.0.serial
+    }
+
+    /// From when until when the certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.0.validity
+    }
+
+    /// The SHA-256 of the certificate.
+    pub fn sha256(&self) -> Sha256 {
+        self.0.sha256
+    }
+
+    /// The serial number of the registered CA that admitted the device: the one nearest to it,
+    /// which is not the certificate's own issuer where unregistered intermediates lie between.
+    pub fn ca_serial(&self) -> &SerialNumber {
+        &self.0.ca_serial
+    }
+}
+
+/// One subject alternative name of a device
+/// ([RFC 5280 section 4.2.1.6](https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.6)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubjectAltName {
+    /// A DNS name, as it stands in the certificate.
+    Dns(String),
+    /// An e-mail address.
+    Email(String),
+    /// A URI, as in a SPIFFE identity.
+    Uri(String),
+    /// An IP address.
+    Ip(IpAddr),
+}
+
+impl SubjectAltName {
+    fn of(name: &GeneralName<'_>) -> Option<Self> {
+        match name {
+            GeneralName::DNSName(text) => Some(Self::Dns((*text).to_owned())),
+            GeneralName::RFC822Name(text) => Some(Self::Email((*text).to_owned())),
+            GeneralName::URI(text) => Some(Self::Uri((*text).to_owned())),
+            GeneralName::IPAddress(octets) => {
+                let v4 = <[u8; 4]>::try_from(*octets).map(|octets| Ipv4Addr::from(octets).into());
+                let v6 = <[u8; 16]>::try_from(*octets).map(|octets| Ipv6Addr::from(octets).into());
+                v4.or(v6).map(Self::Ip).ok()
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for SubjectAltName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(text) => write!(f, "DNS:{text}"),
+            Self::Email(text) => write!(f, "email:{text}"),
+            Self::Uri(text) => write!(f, "URI:{text}"),
+            Self::Ip(address) => write!(f, "IP:{address}"),
+        }
+    }
+}
+
+fn only_common_name(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut names = certificate.subject().iter_common_name();
+    match (names.next(), names.next()) {
+        (Some(only), None) => only.as_str().ok().map(ToOwned::to_owned),
+        _ => None,
+    }
+}

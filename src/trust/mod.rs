@@ -1,0 +1,27 @@
+//! Do we believe this device?
+//!
+//! [`CaRegistry`] holds the registered CAs, each with its status and epoch in one atomic word.
+//! `path` asks `rustls-webpki` whether a chain is good, one candidate anchor at a time, and refuses
+//! what webpki lets pass. [`DeviceVerifier`] is the face towards rustls. What it finds stays with
+//! the handshake, as a claim, until the gate has seen that nothing changed meanwhile.
+
+mod authority;
+mod budget;
+mod device;
+mod handshake;
+mod path;
+mod refusal;
+mod registry;
+mod state;
+mod verdict;
+mod verifier;
+
+pub use authority::Authority;
+pub use device::{Device, SubjectAltName};
+pub use refusal::Refusal;
+pub use registry::{CaCursor, CaRegistry, Page, RegisterError};
+pub use state::CaStatus;
+pub use verifier::{ClientAuth, DeviceVerifier};
+
+pub(crate) use handshake::{observe, take_finding};
+pub(crate) use state::Moment;

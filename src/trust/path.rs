@@ -1,0 +1,270 @@
+//! Whether a path leads from a device's certificate to a registered CA: the one place that asks.
+//!
+//! `rustls-webpki` alone accepts. It is asked with one anchor at a time, nearest to the device
+//! first, and everything of ours can only refuse: before it is asked (size, candidates, budget)
+//! and from within its path hook (states, the anchor's own validity and path length, key usage).
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer;
+
+use super::authority::Authority;
+use super::budget::Budget;
+use super::device::Device;
+use super::refusal::Refusal;
+use super::registry::{CaRegistry, Standing};
+use super::state::Moment;
+use super::verdict::{PathCa, SeenRecord, Verdict};
+use crate::certificate::{CaIdentity, SerialNumber};
+
+/// What one chain is held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PathCheck<'a> {
+    pub(super) registry: &'a CaRegistry,
+    pub(super) algorithms: &'a WebPkiSupportedAlgorithms,
+    pub(super) now: UnixTime,
+    /// When the handshake began: a state set later counts for the next one.
+    pub(super) moment: Moment,
+}
+
+impl PathCheck<'_> {
+    /// Finds a path whose every CA is good, through the registered CA nearest to the device.
+    pub(super) fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        budget: &Budget,
+    ) -> Result<Verdict, Refusal> {
+        check_size(end_entity, intermediates)?;
+        let leaf = EndEntityCert::try_from(end_entity).map_err(|_| Refusal::Unreadable)?;
+        let links = Links::of(end_entity, intermediates);
+        let chain: Vec<_> = links.0.iter().map(|link| link.der.clone()).collect();
+        let metered = budget.meter(self.algorithms.all);
+        let metered: Vec<&dyn SignatureVerificationAlgorithm> =
+            metered.iter().map(|algorithm| algorithm as _).collect();
+
+        let mut reason = Refusal::UnknownIssuer;
+        for (issuer, child) in links.issuers_from(&leaf, end_entity) {
+            let candidates = self.registry.candidates(issuer, || authority_key_id(child));
+            for authority in &candidates.active {
+                match self.verify_to(authority, &leaf, &chain, &metered) {
+                    Ok(path) => {
+                        let device = Device::read(end_entity, authority.certificate().serial())?;
+                        return Ok(Verdict { device, path });
+                    }
+                    Err(_) if budget.is_overdrawn() => return Err(Refusal::TooManySignatureChecks),
+                    Err(refusal) => reason = reason.or_more_telling(refusal),
+                }
+            }
+            if candidates.incomplete {
+                reason = reason.or_more_telling(Refusal::TooManyCandidates);
+            }
+            if let Some(serial) = candidates.inactive {
+                reason = reason.or_more_telling(Refusal::InactiveCa(serial));
+            }
+        }
+        Err(reason)
+    }
+
+    fn verify_to(
+        &self,
+        anchor: &Arc<Authority>,
+        leaf: &EndEntityCert<'_>,
+        chain: &[CertificateDer<'_>],
+        metered: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<Vec<PathCa>, Refusal> {
+        // The reason is kept here: where the hook refuses, webpki goes on searching, and the error
+        // that it ends with need not be the hook's.
+        let found = RefCell::new(Err(Refusal::UnknownIssuer));
+        let hook = |path: &VerifiedPath<'_>| {
+            let result = self.check_path(anchor, path);
+            let refused = result.is_err();
+            let _earlier = found.replace(result);
+            if refused { Err(webpki::Error::UnknownIssuer) } else { Ok(()) }
+        };
+        let anchors = [anchor.certificate().anchor()];
+        let verified = leaf.verify_for_usage(
+            metered,
+            &anchors,
+            chain,
+            self.now,
+            KeyUsage::client_auth(),
+            None,
+            Some(&hook),
+        );
+        match (verified.map(drop), found.into_inner()) {
+            (Ok(()), found) => found,
+            (Err(_), Err(refusal)) if refusal != Refusal::UnknownIssuer => Err(refusal),
+            (Err(error), _) => Err(Refusal::of_webpki(error)),
+        }
+    }
+
+    /// The path hook: called for a path whose signatures, dates and names webpki has found good.
+    fn check_path(
+        &self,
+        anchor: &Arc<Authority>,
+        path: &VerifiedPath<'_>,
+    ) -> Result<Vec<PathCa>, Refusal> {
+        let mut cas = Vec::with_capacity(path.intermediate_certificates().count() + 1);
+        for intermediate in path.intermediate_certificates() {
+            let der = intermediate.der();
+            let serial = check_intermediate(&der)?;
+            let identity = CaIdentity::of(&der).map_err(|_| Refusal::Unreadable)?;
+            let record = match self.registry.standing(&identity) {
+                Standing::Unregistered => None,
+                Standing::Active(record) => Some(self.in_time(record)?),
+                Standing::Inactive(serial) => return Err(Refusal::InactiveCa(serial)),
+            };
+            cas.push(PathCa { identity, serial, record });
+        }
+        let record = self.check_anchor(anchor, cas.len())?;
+        let certificate = anchor.certificate();
+        cas.push(PathCa {
+            identity: certificate.identity().clone(),
+            serial: certificate.serial().clone(),
+            record: Some(record),
+        });
+        Ok(cas)
+    }
+
+    /// What webpki takes an anchor's word for: it looks at subject, key and name constraints only.
+    fn check_anchor(&self, anchor: &Arc<Authority>, below: usize) -> Result<SeenRecord, Refusal> {
+        let certificate = anchor.certificate();
+        let serial = || certificate.serial().clone();
+        let word = anchor.word();
+        if !word.is_active() {
+            return Err(Refusal::InactiveCa(serial()));
+        }
+        let validity = certificate.validity();
+        if validity.is_early(self.now) {
+            return Err(Refusal::CaNotYetValid(serial()));
+        }
+        if validity.is_expired(self.now) {
+            return Err(Refusal::CaExpired(serial()));
+        }
+        // "the maximum number of non-self-issued intermediate certificates that may follow this
+        // certificate" (RFC 5280 section 4.2.1.9); self-issued ones were dropped.
+        let allowed = certificate.path_length().and_then(|length| usize::try_from(length).ok());
+        if allowed.is_some_and(|allowed| below > allowed) {
+            return Err(Refusal::PathTooLong(serial()));
+        }
+        self.in_time(SeenRecord { authority: Arc::clone(anchor), word })
+    }
+
+    fn in_time(&self, record: SeenRecord) -> Result<SeenRecord, Refusal> {
+        if record.word.is_older_than(self.moment) {
+            return Ok(record);
+        }
+        Err(Refusal::ChangedMeanwhile(record.authority.certificate().serial().clone()))
+    }
+}
+
+impl Refusal {
+    fn of_webpki(error: webpki::Error) -> Self {
+        match error {
+            webpki::Error::UnknownIssuer
+            | webpki::Error::InvalidSignatureForPublicKey
+            | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+                Self::UnknownIssuer
+            }
+            other => Self::Invalid(other),
+        }
+    }
+
+    /// Keeps the reason that tells an operator more: of several paths that fail, the first one
+    /// which failed for a reason of its own.
+    fn or_more_telling(self, other: Self) -> Self {
+        if self == Self::UnknownIssuer { other } else { self }
+    }
+}
+
+/// The intermediates that may take part in a path, with the names that link them.
+struct Links<'a>(Vec<Link<'a>>);
+
+struct Link<'a> {
+    der: CertificateDer<'a>,
+    certificate: EndEntityCert<'a>,
+}
+
+impl<'a> Links<'a> {
+    /// Drops what can add nothing: duplicates, self-issued ones, and what webpki cannot read (an
+    /// X.509 v1 root that a device sends along).
+    fn of(end_entity: &CertificateDer<'_>, sent: &'a [CertificateDer<'a>]) -> Self {
+        let mut links: Vec<Link<'a>> = Vec::with_capacity(sent.len());
+        for der in sent {
+            if der == end_entity || links.iter().any(|link| link.der == *der) {
+                continue;
+            }
+            let Ok(certificate) = EndEntityCert::try_from(der) else {
+                continue;
+            };
+            if certificate.subject() != certificate.issuer() {
+                links.push(Link { der: CertificateDer::from(der.as_ref()), certificate });
+            }
+        }
+        Self(links)
+    }
+
+    /// The issuer names that lie on any way up from the leaf, the nearest first, each with a
+    /// certificate that bears it.
+    fn issuers_from<'b>(
+        &'b self,
+        leaf: &'b EndEntityCert<'_>,
+        leaf_der: &'b CertificateDer<'_>,
+    ) -> Vec<(&'b [u8], &'b [u8])> {
+        let mut found: Vec<(&[u8], &[u8])> = vec![(leaf.issuer(), leaf_der)];
+        let mut next = 0;
+        while let Some(&(name, _)) = found.get(next) {
+            next += 1;
+            for link in self.0.iter().filter(|link| link.certificate.subject() == name) {
+                let issuer = link.certificate.issuer();
+                if found.iter().all(|(known, _)| *known != issuer) {
+                    found.push((issuer, &link.der));
+                }
+            }
+        }
+        found
+    }
+}
+
+fn check_size(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<(), Refusal> {
+    if intermediates.len() > MAX_INTERMEDIATES {
+        return Err(Refusal::TooManyIntermediates(intermediates.len()));
+    }
+    let bytes = end_entity.len() + intermediates.iter().map(|der| der.len()).sum::<usize>();
+    if bytes > MAX_CHAIN { Err(Refusal::ChainTooLarge(bytes)) } else { Ok(()) }
+}
+
+/// "If a key usage extension is present, verify that the keyCertSign bit is set" (RFC 5280
+/// section 6.1.4 (n)), which webpki does not.
+fn check_intermediate(der: &[u8]) -> Result<SerialNumber, Refusal> {
+    let (_, x509) = X509Certificate::from_der(der).map_err(|_| Refusal::Unreadable)?;
+    let usage = x509.key_usage().map_err(|_| Refusal::Unreadable)?;
+    if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Err(Refusal::NoKeyCertSign);
+    }
+    SerialNumber::from_der_content(x509.raw_serial()).map_err(|_| Refusal::Unreadable)
+}
+
+fn authority_key_id(der: &[u8]) -> Option<Box<[u8]>> {
+    let (_, x509) = X509Certificate::from_der(der).ok()?;
+    x509.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => {
+            id.key_identifier.as_ref().map(|key_id| key_id.0.into())
+        }
+        _ => None,
+    })
+}
+
+const MAX_INTERMEDIATES: usize = 8;
+/// Of the whole chain as the device sent it.
+const MAX_CHAIN: usize = 32 * 1024;

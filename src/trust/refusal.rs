@@ -1,0 +1,53 @@
+//! Why a device is not believed.
+
+use crate::certificate::SerialNumber;
+
+/// Why a device is not believed. For logs and counters: the device itself is told `unknown_ca`
+/// whatever the reason, so that nobody learns which CAs are registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// More intermediates than any fleet needs.
+    #[error("the device sent {0} intermediate certificates, at most 8 are looked at")]
+    TooManyIntermediates(usize),
+    /// More bytes than any fleet needs.
+    #[error("the device's chain has {0} bytes, at most 32768 are looked at")]
+    ChainTooLarge(usize),
+    /// The device's certificate, or one on its path, cannot be read.
+    #[error("the device's chain cannot be read")]
+    Unreadable,
+    /// No path leads to a registered CA.
+    #[error("no path leads from the device's certificate to a registered CA")]
+    UnknownIssuer,
+    /// The path leads through the key of a CA that is inactive.
+    #[error("CA {0} is inactive")]
+    InactiveCa(SerialNumber),
+    /// The CA's status changed while the handshake was under way.
+    #[error("the status of CA {0} changed during the handshake")]
+    ChangedMeanwhile(SerialNumber),
+    /// The registered CA's own certificate is not valid yet.
+    #[error("the certificate of CA {0} is not valid yet")]
+    CaNotYetValid(SerialNumber),
+    /// The registered CA's own certificate has expired.
+    #[error("the certificate of CA {0} has expired")]
+    CaExpired(SerialNumber),
+    /// The registered CA's path length allows fewer intermediates.
+    #[error("CA {0} does not allow so many intermediates below it")]
+    PathTooLong(SerialNumber),
+    /// An intermediate whose key usage does not allow it to sign certificates.
+    #[error("an intermediate's key usage does not allow it to sign certificates")]
+    NoKeyCertSign,
+    /// So many CAs share the issuer's name that not all were tried.
+    #[error("too many registered CAs bear the issuer's name, and no key id tells them apart")]
+    TooManyCandidates,
+    /// The chain would cost more signature checks than a handshake may.
+    #[error("the device's chain needs more than 16 signature checks")]
+    TooManySignatureChecks,
+    /// webpki's verdict on the device's certificate or an intermediate: expired, for another use,
+    /// a CA's, with an unknown critical extension, and so on.
+    #[error("the device's chain is not valid: {0}")]
+    Invalid(webpki::Error),
+    /// The handshake ended without the proof that the gate asks for.
+    #[error("the handshake proved no device")]
+    NotProven,
+}

@@ -1,0 +1,367 @@
+//! The registered CAs of one instance.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hash;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::EndEntityCert;
+
+use super::authority::Authority;
+use super::state::CaStatus;
+use super::verdict::SeenRecord;
+use crate::certificate::{CaCertificate, CaIdentity, SerialNumber, Validity};
+
+/// The CAs of one instance by serial number, each active or inactive.
+///
+/// A reader here; what changes it are the operations of [`control`](crate::control). A lookup
+/// takes the time of one hash probe at any size. Indexes by subject, by key identifier and by key
+/// change under the same writer.
+pub struct CaRegistry {
+    by_serial: Table<SerialNumber, Arc<Authority>>,
+    by_subject: Index<Box<[u8]>>,
+    by_key_id: Index<KeyHint>,
+    by_public_key: Index<Box<[u8]>>,
+    /// Held for every change and for a page of a list, never in a handshake.
+    writer: Mutex<Ledger>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl CaRegistry {
+    pub(crate) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
+        Self {
+            by_serial: Table::default(),
+            by_subject: Index::default(),
+            by_key_id: Index::default(),
+            by_public_key: Index::default(),
+            writer: Mutex::default(),
+            algorithms,
+        }
+    }
+
+    /// The record under a serial number.
+    pub fn get(&self, serial: &SerialNumber) -> Option<Arc<Authority>> {
+        self.by_serial.get(serial).map(|authority| Arc::clone(&authority))
+    }
+
+    /// How many CAs are registered.
+    pub fn len(&self) -> usize {
+        self.by_serial.len()
+    }
+
+    /// Whether no CA is registered: then no device is believed.
+    pub fn is_empty(&self) -> bool {
+        self.by_serial.is_empty()
+    }
+
+    /// At most `limit` records in the order of their registration, from the first one behind
+    /// `after`. Costs in proportion to the page.
+    pub fn list(&self, after: Option<CaCursor>, limit: usize) -> Page {
+        let from = after.map_or(Bound::Unbounded, |cursor| Bound::Excluded(cursor.0));
+        let ledger = self.writer();
+        let mut rest =
+            ledger.by_order.range((from, Bound::Unbounded)).map(|(_, ca)| Arc::clone(ca));
+        let authorities: Vec<_> = rest.by_ref().take(limit).collect();
+        let last = authorities.last().map(|authority| CaCursor(authority.order()));
+        Page { next: if rest.next().is_some() { last } else { None }, authorities }
+    }
+
+    /// Keeps a new CA under its serial number, in the status that is asked for.
+    pub(crate) fn register(
+        &self,
+        name: &str,
+        certificate: CaCertificate,
+        status: CaStatus,
+        now: UnixTime,
+    ) -> Result<Arc<Authority>, RegisterError> {
+        let serial = certificate.serial().clone();
+        self.check_usable(&certificate, now)?;
+        let mut ledger = self.writer();
+        if let Some(known) = self.get(&serial) {
+            return Err(match known.certificate().der() == certificate.der() {
+                true => RegisterError::AlreadyRegistered { serial, status: known.status() },
+                false => RegisterError::SerialInUse(serial),
+            });
+        }
+        if self.count_twins(certificate.identity()) >= MAX_TWINS {
+            return Err(RegisterError::TooManyTwins(serial));
+        }
+        ledger.last_order += 1;
+        let authority = Arc::new(Authority::new(name, certificate, status, ledger.last_order));
+        // The index by key comes first and goes last: a path must never meet a candidate whose
+        // key the state check does not know.
+        let identity = authority.certificate().identity();
+        add(&self.by_public_key, identity.public_key().into(), &authority);
+        if let Some(hint) = KeyHint::of(authority.certificate()) {
+            add(&self.by_key_id, hint, &authority);
+        }
+        add(&self.by_subject, identity.subject().into(), &authority);
+        self.by_serial.insert(serial, Arc::clone(&authority));
+        ledger.by_order.insert(authority.order(), Arc::clone(&authority));
+        Ok(authority)
+    }
+
+    /// Sets a status; tells whether it was another one before. `None` where no CA is registered
+    /// under the serial number.
+    pub(crate) fn set_status(&self, serial: &SerialNumber, status: CaStatus) -> Option<bool> {
+        let _ledger = self.writer();
+        self.get(serial).map(|authority| authority.set_status(status))
+    }
+
+    /// Forgets a CA. Whoever still holds its record sees it inactive.
+    pub(crate) fn delete(&self, serial: &SerialNumber) -> Option<Arc<Authority>> {
+        let mut ledger = self.writer();
+        let authority = self.get(serial)?;
+        authority.set_status(CaStatus::Inactive);
+        let identity = authority.certificate().identity();
+        self.by_serial.remove(serial);
+        remove(&self.by_subject, &identity.subject().into(), &authority);
+        if let Some(hint) = KeyHint::of(authority.certificate()) {
+            remove(&self.by_key_id, &hint, &authority);
+        }
+        remove(&self.by_public_key, &identity.public_key().into(), &authority);
+        ledger.by_order.remove(&authority.order());
+        Some(authority)
+    }
+
+    /// The records that might have issued a certificate whose issuer is `subject`, the likely
+    /// ones first, at most [`MAX_CANDIDATES`]. `key_id` is asked only where several bear the name.
+    pub(super) fn candidates(
+        &self,
+        subject: &[u8],
+        key_id: impl FnOnce() -> Option<Box<[u8]>>,
+    ) -> Candidates {
+        let bearers = records(&self.by_subject, subject);
+        let hinted = if bearers.len() > 1 { key_id() } else { None };
+        let hinted = hinted.map(|key_id| KeyHint { subject: subject.into(), key_id });
+        let hinted = hinted.map(|hint| records(&self.by_key_id, &hint)).unwrap_or_default();
+        Candidates::of(&hinted, &bearers)
+    }
+
+    /// What is registered about a CA that stands on a path, by its subject and key.
+    pub(super) fn standing(&self, identity: &CaIdentity) -> Standing {
+        let mut inactive = None;
+        for authority in records(&self.by_public_key, identity.public_key()).iter() {
+            let word = authority.word();
+            if !word.is_active() {
+                inactive = Some(authority.certificate().serial().clone());
+            } else if authority.certificate().identity() == identity {
+                return Standing::Active(SeenRecord { authority: Arc::clone(authority), word });
+            }
+        }
+        // "Whatever subject it bears": an inactive CA's key is refused under any name but that of
+        // an active record.
+        inactive.map_or(Standing::Unregistered, Standing::Inactive)
+    }
+
+    fn count_twins(&self, identity: &CaIdentity) -> usize {
+        let of_key = records(&self.by_public_key, identity.public_key());
+        of_key.iter().filter(|ca| ca.certificate().identity() == identity).count()
+    }
+
+    fn check_usable(
+        &self,
+        certificate: &CaCertificate,
+        now: UnixTime,
+    ) -> Result<(), RegisterError> {
+        let serial = || certificate.serial().clone();
+        if certificate.validity().is_expired(now) {
+            return Err(RegisterError::Expired {
+                serial: serial(),
+                validity: certificate.validity(),
+            });
+        }
+        if let Some(bits) = certificate.rsa_bits().filter(|bits| !RSA_BITS.contains(bits)) {
+            return Err(RegisterError::RsaKeySize { serial: serial(), bits });
+        }
+        match self.can_verify(certificate.der()) {
+            true => Ok(()),
+            false => Err(RegisterError::UnsupportedKey(serial())),
+        }
+    }
+
+    /// Whether one of the provider's algorithms is for the kind of key in the certificate. A
+    /// signature that is none tells: the wrong kind of key is refused before it is looked at.
+    fn can_verify(&self, der: &CertificateDer<'_>) -> bool {
+        let Ok(certificate) = EndEntityCert::try_from(der) else {
+            return false;
+        };
+        self.algorithms.all.iter().any(|algorithm| {
+            !matches!(
+                certificate.verify_signature(*algorithm, &[], &[]),
+                Err(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_))
+            )
+        })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Ledger> {
+        // A writer that panicked left every table whole: each is changed by single calls.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for CaRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaRegistry").field("authorities", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// What is registered about a CA on a path.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Nothing, and its key is nobody's who is inactive.
+    Unregistered,
+    /// An active record has the same subject and key.
+    Active(SeenRecord),
+    /// Its key is that of an inactive record.
+    Inactive(SerialNumber),
+}
+
+/// The records to try for one issuer name.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// Those that were active when looked at.
+    pub(super) active: Vec<Arc<Authority>>,
+    /// One that was not.
+    pub(super) inactive: Option<SerialNumber>,
+    /// Whether some were left out.
+    pub(super) incomplete: bool,
+}
+
+impl Candidates {
+    /// First those that the key id points at, then the others in the order of last success.
+    fn of(hinted: &[Arc<Authority>], bearers: &[Arc<Authority>]) -> Self {
+        let (active, inactive): (Vec<_>, Vec<_>) =
+            bearers.iter().partition(|authority| authority.status() == CaStatus::Active);
+        let is_hinted = |ca: &Arc<Authority>| hinted.iter().any(|other| Arc::ptr_eq(other, ca));
+        let (mut chosen, mut others): (Vec<_>, Vec<_>) =
+            active.into_iter().partition(|authority| is_hinted(authority));
+        let by_success = |ca: &&Arc<Authority>| std::cmp::Reverse(ca.last_success());
+        if others.len() > MAX_CANDIDATES {
+            others.select_nth_unstable_by_key(MAX_CANDIDATES, by_success);
+        }
+        let incomplete = chosen.len() + others.len() > MAX_CANDIDATES;
+        others.truncate(MAX_CANDIDATES);
+        others.sort_by_key(by_success);
+        chosen.append(&mut others);
+        chosen.truncate(MAX_CANDIDATES);
+        Self {
+            active: chosen.into_iter().cloned().collect(),
+            inactive: inactive.first().map(|authority| authority.certificate().serial().clone()),
+            incomplete,
+        }
+    }
+}
+
+/// Where a page of [`CaRegistry::list`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CaCursor(u64);
+
+/// One page of registered CAs.
+#[derive(Debug)]
+pub struct Page {
+    /// The records, in the order of their registration.
+    pub authorities: Vec<Arc<Authority>>,
+    /// Where to go on; `None` where nothing follows.
+    pub next: Option<CaCursor>,
+}
+
+/// Why a CA is not registered. What was registered before stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The very same certificate is registered. Its status does not change.
+    #[error("CA {serial} is already registered and {status}")]
+    AlreadyRegistered {
+        /// Its serial number.
+        serial: SerialNumber,
+        /// The status that it has and keeps.
+        status: CaStatus,
+    },
+    /// Another certificate is registered under the serial number: a serial is unique for its
+    /// issuer only.
+    #[error("another CA is registered under serial number {0}")]
+    SerialInUse(SerialNumber),
+    /// The certificate has expired.
+    #[error("the certificate of CA {serial} has expired")]
+    Expired {
+        /// Its serial number.
+        serial: SerialNumber,
+        /// From when until when it was valid.
+        validity: Validity,
+    },
+    /// The crypto provider cannot verify signatures of such a key.
+    #[error("the crypto provider cannot verify signatures by the key of CA {0}")]
+    UnsupportedKey(SerialNumber),
+    /// An RSA key that no handshake would accept.
+    #[error("CA {serial} has an RSA key of {bits} bits, 2048 to 8192 are supported")]
+    RsaKeySize {
+        /// Its serial number.
+        serial: SerialNumber,
+        /// The size of its key.
+        bits: usize,
+    },
+    /// As many certificates with this subject and key are registered as may be.
+    #[error("8 certificates with the subject and key of CA {0} are registered already")]
+    TooManyTwins(SerialNumber),
+}
+
+/// What only the writer needs.
+#[derive(Default)]
+struct Ledger {
+    last_order: u64,
+    /// For lists: a hash table has no order, and a page of it would be a full scan.
+    by_order: BTreeMap<u64, Arc<Authority>>,
+}
+
+/// A subject with one key identifier. Both can be forged in what a client sends: a hint.
+#[derive(PartialEq, Eq, Hash)]
+struct KeyHint {
+    subject: Box<[u8]>,
+    key_id: Box<[u8]>,
+}
+
+impl KeyHint {
+    fn of(certificate: &CaCertificate) -> Option<Self> {
+        let key_id = certificate.key_id()?.into();
+        Some(Self { subject: certificate.identity().subject().into(), key_id })
+    }
+}
+
+type Table<K, V> = DashMap<K, V, RandomState>;
+
+/// Lists of records. A reader takes the list out with one clone; a writer changes it in place
+/// where no reader holds it, and else a copy.
+type Index<K> = Table<K, Arc<Vec<Arc<Authority>>>>;
+
+fn records<K, Q>(index: &Index<K>, key: &Q) -> Arc<Vec<Arc<Authority>>>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ?Sized,
+{
+    index.get(key).map(|records| Arc::clone(&records)).unwrap_or_default()
+}
+
+fn add<K: Eq + Hash>(index: &Index<K>, key: K, authority: &Arc<Authority>) {
+    Arc::make_mut(index.entry(key).or_default().value_mut()).push(Arc::clone(authority));
+}
+
+fn remove<K: Eq + Hash>(index: &Index<K>, key: &K, authority: &Arc<Authority>) {
+    if let Some(mut records) = index.get_mut(key) {
+        Arc::make_mut(&mut records).retain(|record| !Arc::ptr_eq(record, authority));
+    }
+    index.remove_if(key, |_, records| records.is_empty());
+}
+
+/// How many CAs of one name are tried for one certificate.
+const MAX_CANDIDATES: usize = 8;
+/// How many certificates of one subject and key may be registered: each costs the path a look.
+const MAX_TWINS: usize = 8;
+/// What rustls' providers verify.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;

@@ -1,0 +1,71 @@
+//! What a verified path rests on.
+
+use std::sync::Arc;
+
+use super::authority::Authority;
+use super::device::Device;
+use super::refusal::Refusal;
+use super::registry::{CaRegistry, Standing};
+use super::state::Word;
+use crate::certificate::{CaIdentity, SerialNumber};
+
+/// A device whose chain is good, and every CA on its path with the state in which it was seen.
+///
+/// A claim only: the device has not proven that it holds the key, and a state may have changed
+/// since. It becomes an answer at the gate.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    pub(super) device: Device,
+    /// From the device's issuer to the anchor, which is last.
+    pub(super) path: Vec<PathCa>,
+}
+
+impl Verdict {
+    /// The gate: lets the device through where every CA on its path is still what it was.
+    ///
+    /// Live connections enter their index here, *before* the check, once there is one.
+    pub(crate) fn admit(self, registry: &CaRegistry) -> Result<Device, Refusal> {
+        for ca in &self.path {
+            ca.check_unchanged(registry)?;
+        }
+        if let Some(anchor) = self.path.last().and_then(|ca| ca.record.as_ref()) {
+            anchor.authority.note_success();
+        }
+        Ok(self.device)
+    }
+
+    /// The device, whatever is still unproven about it.
+    pub(crate) fn claimed_device(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// One CA on a path.
+#[derive(Clone, Debug)]
+pub(super) struct PathCa {
+    pub(super) identity: CaIdentity,
+    pub(super) serial: SerialNumber,
+    /// Its record, where it is registered.
+    pub(super) record: Option<SeenRecord>,
+}
+
+impl PathCa {
+    fn check_unchanged(&self, registry: &CaRegistry) -> Result<(), Refusal> {
+        let changed = || Refusal::ChangedMeanwhile(self.serial.clone());
+        match &self.record {
+            Some(record) if record.authority.word() == record.word => Ok(()),
+            Some(_) => Err(changed()),
+            None => match registry.standing(&self.identity) {
+                Standing::Unregistered => Ok(()),
+                Standing::Active(_) | Standing::Inactive(_) => Err(changed()),
+            },
+        }
+    }
+}
+
+/// A record in the state in which a handshake saw it.
+#[derive(Clone, Debug)]
+pub(super) struct SeenRecord {
+    pub(super) authority: Arc<Authority>,
+    pub(super) word: Word,
+}
