@@ -1,0 +1,486 @@
+//! The one certificate factory, a door to knock at, and clients that knock.
+//!
+//! Benches include this file too, so not everything in it is used by everyone.
+#![allow(dead_code, reason = "each binary that includes this file uses a part of it")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use mqtls::{
+    Acceptor, CaCertificate, CaStatus, Caller, CertificateMaterial, ClientAuth, Connection,
+    Instance, InstanceSpec, Instances, Memory, Refused, RegisterCa, SerialNumber, SetSniConfig,
+    control, trust,
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, RsaKeySize, SignatureAlgorithm,
+};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    AlertDescription, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    SupportedProtocolVersion,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The provider of every test that does not say otherwise.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    Arc::clone(&PROVIDER)
+}
+
+/// Both protocol versions, for tests that hold on each.
+pub(crate) const VERSIONS: [&SupportedProtocolVersion; 2] =
+    [&rustls::version::TLS12, &rustls::version::TLS13];
+
+/// A certificate authority that issues what a test needs.
+#[derive(Clone)]
+pub(crate) struct TestCa {
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) params: CertificateParams,
+    pub(crate) key: Arc<KeyPair>,
+}
+
+impl TestCa {
+    /// A self-signed root with this common name.
+    pub(crate) fn root(name: &str) -> Self {
+        Self::root_with(name, |_| {})
+    }
+
+    /// A self-signed root, its parameters changed by `change` before it is signed.
+    pub(crate) fn root_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self::self_signed(Arc::new(KeyPair::generate().unwrap()), name, change)
+    }
+
+    /// A self-signed root over a key that exists.
+    pub(crate) fn self_signed(
+        key: Arc<KeyPair>,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let mut params = ca_params(name);
+        change(&mut params);
+        let der = params.self_signed(key.as_ref()).unwrap().der().clone();
+        Self { der, params, key }
+    }
+
+    /// A sub-CA of this one.
+    pub(crate) fn child(&self, name: &str) -> Self {
+        self.child_with(name, |_| {})
+    }
+
+    /// A sub-CA of this one, its parameters changed by `change` before it is signed.
+    pub(crate) fn child_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        self.sign(Arc::new(KeyPair::generate().unwrap()), name, change)
+    }
+
+    /// A CA certificate by this CA over a key that exists: a sub-CA, or a cross-signed root.
+    pub(crate) fn sign(
+        &self,
+        key: Arc<KeyPair>,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let mut params = ca_params(name);
+        change(&mut params);
+        let der = params.signed_by(key.as_ref(), &self.issuer()).unwrap().der().clone();
+        Self { der, params, key }
+    }
+
+    /// A device's certificate.
+    pub(crate) fn device(&self, name: &str) -> Identity {
+        self.device_with(name, |_| {})
+    }
+
+    /// A device's certificate, its parameters changed by `change` before it is signed.
+    pub(crate) fn device_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        self.issue(&params, Arc::new(KeyPair::generate().unwrap()))
+    }
+
+    /// A server's certificate for these names, with a P-256 key.
+    pub(crate) fn server(&self, names: &[&str]) -> Identity {
+        self.server_over(KeyPair::generate().unwrap(), names, |_| {})
+    }
+
+    /// A server's certificate over a key of the test's choice.
+    pub(crate) fn server_over(
+        &self,
+        key: KeyPair,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "server");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
+        self.issue(&params, Arc::new(key))
+    }
+
+    /// What an operator registers.
+    pub(crate) fn certificate(&self) -> CaCertificate {
+        CaCertificate::from_der(&self.der).unwrap()
+    }
+
+    /// Under which serial number it is registered.
+    pub(crate) fn serial(&self) -> SerialNumber {
+        self.certificate().serial().clone()
+    }
+
+    pub(crate) fn issuer(&self) -> Issuer<'_, &KeyPair> {
+        Issuer::from_params(&self.params, self.key.as_ref())
+    }
+
+    fn issue(&self, params: &CertificateParams, key: Arc<KeyPair>) -> Identity {
+        let certificate = params.signed_by(key.as_ref(), &self.issuer()).unwrap();
+        Identity { chain: vec![certificate.der().clone()], key }
+    }
+}
+
+/// What a CA's certificate says unless a test changes it.
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+/// A chain, end entity first, and the key of its end entity.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: Arc<KeyPair>,
+}
+
+impl Identity {
+    /// The same with these CAs' certificates sent along.
+    pub(crate) fn with_chain(mut self, cas: &[&TestCa]) -> Self {
+        self.chain.extend(cas.iter().map(|ca| ca.der.clone()));
+        self
+    }
+
+    pub(crate) fn end_entity(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
+    }
+
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
+    }
+
+    /// What a certificate source hands out.
+    pub(crate) fn material(&self) -> CertificateMaterial {
+        CertificateMaterial::from_der(self.chain.clone(), self.key_der()).unwrap()
+    }
+
+    /// Chain and key in one PEM text, as the directory source reads it.
+    pub(crate) fn pem(&self) -> String {
+        let certificates = self.chain.iter().map(|der| pem("CERTIFICATE", der));
+        certificates.collect::<String>() + &self.key.serialize_pem()
+    }
+}
+
+/// The PEM text of one section.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(label, der))
+}
+
+/// A key of the given kind; RSA keys are slow to make, so there is one for the whole run.
+pub(crate) fn key(algorithm: &'static SignatureAlgorithm) -> KeyPair {
+    KeyPair::generate_for(algorithm).unwrap()
+}
+
+/// The run's one RSA-2048 key.
+pub(crate) fn rsa_key() -> KeyPair {
+    static RSA: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048);
+        key.unwrap().serialize_der()
+    });
+    KeyPair::try_from(RSA.as_slice()).unwrap()
+}
+
+/// A clock that the test holds, in seconds since 1970.
+#[derive(Debug)]
+pub(crate) struct TestClock(AtomicU64);
+
+impl TestClock {
+    pub(crate) fn at(seconds: u64) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(seconds)))
+    }
+
+    pub(crate) fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+}
+
+impl TimeProvider for TestClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = Duration::from_secs(self.0.load(Ordering::SeqCst));
+        Some(UnixTime::since_unix_epoch(seconds))
+    }
+}
+
+/// When tests take place unless they say otherwise: 2026-01-01.
+pub(crate) const NOW: u64 = 1_767_225_600;
+
+/// One instance with a certificate source in memory and an acceptor before it.
+pub(crate) struct Door {
+    pub(crate) instances: Instances,
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) source: Arc<Memory>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) acceptor: Acceptor,
+    /// Issued the door's default certificate; what clients trust.
+    pub(crate) server_ca: TestCa,
+}
+
+impl Door {
+    /// A door that shows `default` for every name and requires client certificates.
+    pub(crate) fn open() -> Self {
+        Self::open_with(ClientAuth::Required)
+    }
+
+    pub(crate) fn open_with(client_auth: ClientAuth) -> Self {
+        let door = Self::unconfigured(client_auth, provider());
+        door.put("default", &door.server_ca.server(&["localhost"]));
+        door.set_sni("default", "").unwrap();
+        door
+    }
+
+    /// A door before its first `SetSniConfig`.
+    pub(crate) fn unconfigured(client_auth: ClientAuth, provider: Arc<CryptoProvider>) -> Self {
+        let source = Arc::new(Memory::new());
+        let clock = TestClock::at(NOW);
+        let instances =
+            Instances::with_clock(provider, Arc::clone(&source), Arc::clone(&clock) as _);
+        let spec = InstanceSpec::new("mqtt-test".parse().unwrap()).client_auth(client_auth);
+        let instance = instances.create(spec).unwrap();
+        let acceptor = Acceptor::new(&instance);
+        let server_ca = TestCa::root("server CA");
+        Self { instances, instance, source, clock, acceptor, server_ca }
+    }
+
+    /// Keeps a certificate in the source.
+    pub(crate) fn put(&self, id: &str, identity: &Identity) {
+        let instance = self.instance.id().clone();
+        self.source.insert(instance, id.parse().unwrap(), identity.material());
+    }
+
+    pub(crate) fn set_sni(
+        &self,
+        default: &str,
+        config: &str,
+    ) -> Result<control::SetSniConfigResponse, mqtls::OperationError> {
+        SetSniConfig {
+            mqtt_instance_id: self.instance.id().clone(),
+            default_certificate: default.parse().unwrap(),
+            sni_config: config.parse().unwrap(),
+        }
+        .apply(&self.instances, &Caller::local())
+    }
+
+    pub(crate) fn register(
+        &self,
+        ca: &TestCa,
+        status: CaStatus,
+    ) -> Result<control::RegisterCaResponse, mqtls::OperationError> {
+        RegisterCa {
+            mqtt_instance_id: self.instance.id().clone(),
+            name: "fleet".into(),
+            status,
+            certificate: ca.certificate(),
+        }
+        .apply(&self.instances, &Caller::local())
+    }
+
+    pub(crate) fn activate(&self, ca: &TestCa) -> control::ActiveCaCertificateResponse {
+        let mqtt_instance_id = self.instance.id().clone();
+        let operation = mqtls::ActiveCaCertificate { mqtt_instance_id, sn: ca.serial() };
+        operation.apply(&self.instances, &Caller::local()).unwrap()
+    }
+
+    pub(crate) fn deactivate(&self, ca: &TestCa) -> control::InactivateCaCertificateResponse {
+        let mqtt_instance_id = self.instance.id().clone();
+        let operation = mqtls::InactivateCaCertificate { mqtt_instance_id, sn: ca.serial() };
+        operation.apply(&self.instances, &Caller::local()).unwrap()
+    }
+
+    pub(crate) fn delete(&self, ca: &TestCa) -> control::DeleteCaCertificateResponse {
+        let mqtt_instance_id = self.instance.id().clone();
+        let operation = mqtls::DeleteCaCertificate { mqtt_instance_id, sn: ca.serial() };
+        operation.apply(&self.instances, &Caller::local()).unwrap()
+    }
+
+    /// Knocks with a device certificate on one TLS version and tells how it went on both sides.
+    pub(crate) async fn knock(
+        &self,
+        identity: Option<&Identity>,
+        version: &'static SupportedProtocolVersion,
+    ) -> Visit {
+        self.visit(client(identity, version), "localhost").await
+    }
+
+    /// Knocks with a client configuration of the test's choice.
+    pub(crate) async fn visit(&self, config: ClientConfig, server_name: &str) -> Visit {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server_name = ServerName::try_from(server_name.to_owned()).unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let (server, client) =
+            tokio::join!(self.acceptor.accept(far), connector.connect(server_name, near));
+        Visit::of(server, client).await
+    }
+}
+
+/// How a handshake went, on both sides.
+pub(crate) struct Visit {
+    pub(crate) server: Result<Connection<DuplexStream>, Refused>,
+    /// An established stream, or the alert that the client read; `None` for a close without one.
+    pub(crate) client: Result<TlsStream<DuplexStream>, Option<AlertDescription>>,
+}
+
+impl Visit {
+    /// A TLS 1.3 client believes in the handshake before the server has judged it, so it reads
+    /// until it knows.
+    async fn of(
+        server: Result<Connection<DuplexStream>, Refused>,
+        client: std::io::Result<TlsStream<DuplexStream>>,
+    ) -> Self {
+        let mut stream = match client {
+            Ok(stream) => stream,
+            Err(error) => return Self { server, client: Err(alert_in(error)) },
+        };
+        let client = match &server {
+            Ok(_) => Ok(stream),
+            Err(_) => match stream.read(&mut [0; 1]).await {
+                Ok(0) => Err(None),
+                Ok(_) => panic!("a refused client read application data"),
+                Err(error) => Err(alert_in(error)),
+            },
+        };
+        Self { server, client }
+    }
+
+    /// The connection of an admitted device, after a byte went each way.
+    pub(crate) async fn admitted(self) -> Connection<DuplexStream> {
+        let mut server = self.server.unwrap();
+        let mut client = self.client.unwrap();
+        client.write_all(b"?").await.unwrap();
+        client.flush().await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'?');
+        server.write_all(b"!").await.unwrap();
+        server.flush().await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'!');
+        server
+    }
+
+    /// Why the device was not believed, after asserting that the client read `unknown_ca`.
+    pub(crate) fn not_believed(self) -> trust::Refusal {
+        assert_eq!(self.client.unwrap_err(), Some(AlertDescription::UnknownCA));
+        match self.server.unwrap_err() {
+            Refused::Device(refusal) => refusal,
+            other => panic!("refused for another reason: {other:?}"),
+        }
+    }
+
+    /// The certificate that the client was shown.
+    pub(crate) fn shown(&self) -> CertificateDer<'static> {
+        let stream = self.client.as_ref().unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+}
+
+fn alert_in(error: std::io::Error) -> Option<AlertDescription> {
+    match error.downcast::<Error>() {
+        Ok(Error::AlertReceived(alert)) => Some(alert),
+        Ok(other) => panic!("the client refused by itself: {other}"),
+        Err(_closed) => None,
+    }
+}
+
+/// A client that takes any server certificate, so that a test sees which one it is shown.
+pub(crate) fn client(
+    identity: Option<&Identity>,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    client_of(provider(), identity, version)
+}
+
+/// A client that can do what `provider` can.
+pub(crate) fn client_of(
+    provider: Arc<CryptoProvider>,
+    identity: Option<&Identity>,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let verifier = TakesAnyServer(provider.clone());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            builder.with_client_auth_cert(identity.chain.clone(), identity.key_der()).unwrap()
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TakesAnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TakesAnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
