@@ -33,51 +33,9 @@
 //!   which a client could find out which CAs are registered.
 //! - All cryptography is the caller's `CryptoProvider`. There is no global one.
 //!
-//! # In a broker
+//! # The README
 //!
-//! ```no_run
-//! use std::sync::Arc;
-//! use std::time::Duration;
-//!
-//! use mqtls::{
-//!     Acceptor, CaCertificate, CaStatus, Caller, Directory, InstanceSpec, Instances, RegisterCa,
-//!     SetSniConfig,
-//! };
-//!
-//! # #[cfg(feature = "aws-lc-rs")]
-//! # async fn broker() -> Result<(), Box<dyn std::error::Error>> {
-//! let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-//! let instances = Instances::new(provider, Directory::open("certs")?);
-//! let instance = instances.create(InstanceSpec::new("mqtt-cn-5yd3xxx".parse()?))?;
-//!
-//! RegisterCa {
-//!     mqtt_instance_id: instance.id().clone(),
-//!     name: "fleet".into(),
-//!     status: CaStatus::Active,
-//!     certificate: CaCertificate::from_pem(&std::fs::read("ca.pem")?)?,
-//! }
-//! .apply(&instances, &Caller::local())?;
-//! SetSniConfig {
-//!     mqtt_instance_id: instance.id().clone(),
-//!     default_certificate: "1533-cn-hangzhou".parse()?,
-//!     sni_config: "*.mqtt.example.com#1534-cn-hangzhou".parse()?,
-//! }
-//! .apply(&instances, &Caller::local())?;
-//!
-//! let acceptor = Acceptor::new(&instance).deadline(Duration::from_secs(10));
-//! let listener = tokio::net::TcpListener::bind("0.0.0.0:8883").await?;
-//! loop {
-//!     let (tcp, peer) = listener.accept().await?;
-//!     let acceptor = acceptor.clone();
-//!     tokio::spawn(async move {
-//!         match acceptor.accept(tcp).await {
-//!             Ok(connection) => println!("{peer} is {:?}", connection.device()),
-//!             Err(refused) => println!("{peer} is refused: {refused}"),
-//!         }
-//!     });
-//! }
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 
 pub mod certificate;
 pub mod control;

@@ -1,5 +1,6 @@
 //! One MQTT instance.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::crypto::CryptoProvider;
@@ -19,7 +20,6 @@ use crate::trust::{CaRegistry, ClientAuth, DeviceVerifier};
 ///
 /// What it hands out are readers. Every change is an operation of [`control`](crate::control), so
 /// that authorising and logging have one place.
-#[derive(Debug)]
 pub struct Instance {
     id: InstanceId,
     client_auth: ClientAuth,
@@ -137,6 +137,17 @@ impl Instance {
 
     pub(crate) fn lock_sni(&self) -> MutexGuard<'_, ()> {
         self.sni_writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("id", &self.id)
+            .field("client_auth", &self.client_auth)
+            .field("sni", &self.sni)
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
     }
 }
 

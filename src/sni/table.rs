@@ -1,5 +1,6 @@
 //! The table that a listener serves, and the choice of a certificate from it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -57,7 +58,7 @@ impl<'a> Selection<'a> {
 }
 
 /// The certificates of one name: one of each key type, at least one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct CertificateSet {
     /// The one that is preferred where a client can use all.
     preferred: Shown,
@@ -116,9 +117,15 @@ impl CertificateSet {
     }
 }
 
+impl fmt::Debug for CertificateSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 /// One certificate, with what a lookup reads of it kept beside it: no pointer is followed before
 /// the answer is found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Shown {
     schemes: SchemeSet,
     certified_key: Arc<CertifiedKey>,
@@ -141,6 +148,12 @@ impl Shown {
     }
 }
 
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.id, self.key_type())
+    }
+}
+
 impl PartialEq for Shown {
     /// Equal where nobody outside could tell them apart.
     fn eq(&self, other: &Self) -> bool {
@@ -151,7 +164,6 @@ impl PartialEq for Shown {
 }
 
 /// One published table: never changed, replaced as a whole.
-#[derive(Debug)]
 pub struct SniTable {
     map: SniMap<CertificateSet>,
     generation: u64,
@@ -179,5 +191,14 @@ impl SniTable {
     /// The certificate that is served under this id, for whatever name.
     pub fn certificate(&self, id: &CertificateId) -> Option<&Arc<ServerCertificate>> {
         self.by_id.get(id)
+    }
+}
+
+impl fmt::Debug for SniTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SniTable")
+            .field("generation", &self.generation)
+            .field("names", &self.map.len())
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,60 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// An MQTT broker behind mqtls: certificates by server name, devices by the status of their CA,
+/// both changed while it runs by the operations typed on its standard input.
+///
+/// It makes the certificates that it needs on its first start and prints lines to paste into
+/// another terminal. Its default certificate is for `localhost` and `127.0.0.1`.
+///
+/// The console: one operation per line, `help` lists them, each answer is one line of JSON. An
+/// end of input closes the console only, so `broker < /dev/null &` runs in the background.
+/// `RUST_LOG` sets what is logged on standard error.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Arguments {
+    /// Where to listen for MQTT over TLS.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8883")]
+    pub(crate) listen: SocketAddr,
+
+    /// Where keys and certificates lie: made on the first start, used again afterwards.
+    /// The tour uses a temporary directory where this is not given [default: mqtls-demo]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Instead of serving: start a broker on a free loopback port, walk through what it does with
+    /// a built-in client, print what that client observed, and fail if any of it differs.
+    #[arg(long, conflicts_with = "listen")]
+    pub(crate) tour: bool,
+}
+
+impl Arguments {
+    /// The directory of a broker that serves.
+    pub(crate) fn dir_or_default(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| PathBuf::from("mqtls-demo"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let arguments = Arguments::parse_from(["broker"]);
+        assert_eq!(arguments.listen.to_string(), "127.0.0.1:8883");
+        assert_eq!(arguments.dir_or_default(), PathBuf::from("mqtls-demo"));
+        assert!(!arguments.tour);
+    }
+}

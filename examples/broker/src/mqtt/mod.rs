@@ -1,0 +1,15 @@
+//! The MQTT half: what `mqtt5` is given, and what it is not trusted with.
+//!
+//! `mqtt5` speaks the protocol and routes messages. Who a client is, which topics it may touch
+//! and which client identifiers it may use is decided here, from the verified certificate alone:
+//! nothing that a CONNECT packet says takes part.
+
+mod access;
+mod client_ids;
+mod identity;
+mod service;
+mod stream;
+mod topics;
+
+pub(crate) use identity::Identity;
+pub(crate) use service::Service;

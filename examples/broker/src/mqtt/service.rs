@@ -1,0 +1,144 @@
+//! The MQTT service behind the front door: sessions, routing, and its end.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt5::broker::BrokerConfig;
+use mqtt5::broker::client_handler::ClientHandler;
+use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::storage::{DynamicStorage, MemoryBackend, QueueLimits, StorageBackend};
+use mqtt5::broker::sys_topics::BrokerStats;
+use mqtt5::broker::transport::BrokerTransport;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::broadcast;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::access::Access;
+use super::client_ids::ClientIds;
+use super::identity::Identity;
+use super::stream::PeerStream;
+
+/// One MQTT service, shared by all connections. Sessions and retained messages live in memory.
+///
+/// `mqtt5`'s own listeners stay out of it, its TLS in particular: they would decide about devices
+/// by other rules. Its `$SYS` topics are off since no device may read them.
+pub(crate) struct Service {
+    config: Arc<BrokerConfig>,
+    router: Arc<MessageRouter>,
+    sessions: Arc<DynamicStorage>,
+    client_ids: Arc<ClientIds>,
+    stats: Arc<BrokerStats>,
+    resources: Arc<ResourceMonitor>,
+}
+
+impl Service {
+    /// An empty service.
+    pub(crate) fn new() -> Self {
+        let sessions = Arc::new(DynamicStorage::Memory(MemoryBackend::with_queue_limits(QUEUE)));
+        let router = MessageRouter::with_storage(Arc::clone(&sessions))
+            .with_fallback_queue_limits(QUEUE)
+            .with_retained_limits(MAX_RETAINED, MAX_PACKET);
+        Self {
+            config: Arc::new(config()),
+            router: Arc::new(router),
+            sessions,
+            client_ids: Arc::default(),
+            stats: Arc::default(),
+            resources: Arc::new(ResourceMonitor::new(limits())),
+        }
+    }
+
+    /// Whether one more connection from this address is within the limits.
+    pub(crate) async fn has_room_for(&self, address: IpAddr) -> bool {
+        self.resources.can_accept_connection(address).await
+    }
+
+    /// Speaks MQTT with one verified device until either side ends it, or `shutdown` says so:
+    /// then the client is told (MQTT 5) and its session kept as usual.
+    ///
+    /// # Errors
+    /// How the connection ended, where it did not end with a DISCONNECT.
+    pub(crate) async fn serve<S>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        device: Identity,
+        shutdown: broadcast::Receiver<()>,
+    ) -> mqtt5::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static,
+    {
+        let client_ids = Arc::clone(&self.client_ids);
+        let access = Access::new(device, client_ids, Arc::clone(&self.sessions));
+        let ended = ClientHandler::new(
+            BrokerTransport::WebSocket(Box::new(PeerStream::new(stream, peer))),
+            peer,
+            Arc::clone(&self.config),
+            Arc::clone(&self.router),
+            Arc::new(access),
+            Some(Arc::clone(&self.sessions)),
+            Arc::clone(&self.stats),
+            Arc::clone(&self.resources),
+            shutdown,
+        )
+        .run()
+        .await;
+        match ended {
+            Err(error) if error.is_normal_disconnect() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes what has expired, again and again: sessions, queued messages, rate windows.
+    pub(crate) async fn keep_house(&self) -> Infallible {
+        let mut ticks = interval(HOUSEKEEPING);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.sessions.cleanup_expired().await {
+                tracing::warn!(%error, "expired MQTT sessions were not removed");
+            }
+            self.router.sweep_sessions().await;
+            self.resources.cleanup_expired_windows().await;
+        }
+    }
+}
+
+/// Limits for everything that a client asks for; `mqtt5`'s own defaults leave most of it open.
+fn config() -> BrokerConfig {
+    BrokerConfig {
+        bind_addresses: Vec::new(),
+        max_clients: MAX_CONNECTIONS,
+        session_expiry_interval: SESSION_EXPIRY,
+        max_packet_size: MAX_PACKET,
+        topic_alias_maximum: 16,
+        shared_subscription_available: false,
+        max_subscriptions_per_client: 100,
+        max_retained_messages: MAX_RETAINED,
+        max_retained_message_size: MAX_PACKET,
+        client_channel_capacity: 1_000,
+        server_receive_maximum: Some(64),
+        sys_topics_enabled: false,
+        ..BrokerConfig::default()
+    }
+}
+
+fn limits() -> ResourceLimits {
+    ResourceLimits {
+        max_connections: MAX_CONNECTIONS,
+        max_connections_per_ip: MAX_CONNECTIONS,
+        max_connection_rate: 1_000,
+        rate_limit_window: Duration::from_secs(1),
+        ..ResourceLimits::default()
+    }
+}
+
+const MAX_CONNECTIONS: usize = 10_000;
+const MAX_PACKET: usize = 256 * 1024;
+const MAX_RETAINED: usize = 1_000;
+const QUEUE: QueueLimits = QueueLimits { max_messages: 1_000, max_bytes: 4 * 1024 * 1024 };
+const SESSION_EXPIRY: Duration = Duration::from_secs(60 * 60);
+const HOUSEKEEPING: Duration = Duration::from_secs(60);

@@ -1,0 +1,102 @@
+//! Makes the demo's CAs and lets each sign what belongs to it.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
+};
+
+use super::files::{Readers, create, create_directory, sync_directory};
+use super::{DEVICE_CA, INSTANCE, RETIRED_CA, SERVER_CA};
+
+/// Writes a whole PKI into an empty directory.
+pub(super) fn write_pki(root: &Path) -> Result<()> {
+    let certificates = root.join("certs");
+    let servers = certificates.join(INSTANCE);
+    create_directory(&certificates)?;
+    create_directory(&servers)?;
+
+    let ca = Ca::make("mqtls demo server CA", &root.join(SERVER_CA))?;
+    ca.issue_server(&servers.join("default.pem"), &["localhost", "127.0.0.1"], ecdsa()?)?;
+    ca.issue_server(&servers.join("wildcard.pem"), &["*.mqtt.example.test"], ecdsa()?)?;
+    ca.issue_server(&servers.join("exact.pem"), &["eu.mqtt.example.test"], ecdsa()?)?;
+    ca.issue_server(&servers.join("exact-rsa.pem"), &["eu.mqtt.example.test"], rsa()?)?;
+
+    let ca = Ca::make("mqtls demo device CA", &root.join(DEVICE_CA))?;
+    ca.issue_device(root, "device-1")?;
+    ca.issue_device(root, "device-2")?;
+
+    let ca = Ca::make("mqtls demo retired CA", &root.join(RETIRED_CA))?;
+    ca.issue_device(root, "retired-device")?;
+
+    [&*servers, &*certificates, root].into_iter().try_for_each(sync_directory)
+}
+
+/// A CA while it signs. Its key is nowhere but here and ends with it.
+struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Ca {
+    fn make(name: &str, file: &Path) -> Result<Self> {
+        let mut ca = params(name, &[])?;
+        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = ecdsa()?;
+        create(file, &ca.self_signed(&key)?.pem(), Readers::Anyone)?;
+        Ok(Self { issuer: Issuer::new(ca, key) })
+    }
+
+    /// Writes chain and key into one file, as the broker's certificate directory wants them.
+    fn issue_server(&self, file: &Path, names: &[&str], key: KeyPair) -> Result<()> {
+        let mut server = params(names.first().copied().unwrap_or_default(), names)?;
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = self.sign(server, &key)?;
+        create(file, &format!("{certificate}{}", key.serialize_pem()), Readers::Owner)
+    }
+
+    /// Writes certificate and key into two files, as MQTT clients want them.
+    fn issue_device(&self, root: &Path, name: &str) -> Result<()> {
+        let mut device = params(name, &[])?;
+        device.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = ecdsa()?;
+        let certificate = self.sign(device, &key)?;
+        create(&root.join(format!("{name}.pem")), &certificate, Readers::Anyone)?;
+        create(&root.join(format!("{name}.key")), &key.serialize_pem(), Readers::Owner)
+    }
+
+    fn sign(&self, mut leaf: CertificateParams, key: &KeyPair) -> Result<String> {
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.use_authority_key_identifier_extension = true;
+        Ok(leaf.signed_by(key, &self.issuer)?.pem())
+    }
+}
+
+fn params(common_name: &str, names: &[&str]) -> Result<CertificateParams> {
+    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + now.saturating_sub(CLOCK_SKEW);
+    params.not_after = epoch + now + VALIDITY;
+    Ok(params)
+}
+
+fn ecdsa() -> Result<KeyPair> {
+    Ok(KeyPair::generate()?)
+}
+
+fn rsa() -> Result<KeyPair> {
+    Ok(KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?)
+}
+
+/// Certificates are valid from this long before now: a client's clock may be behind ours.
+const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
+
+/// Long enough that a demo directory that lies around still works, short enough to end.
+const VALIDITY: Duration = Duration::from_secs(5 * 365 * 24 * 60 * 60);

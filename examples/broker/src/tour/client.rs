@@ -1,0 +1,162 @@
+//! A device as seen from its own side: TCP, TLS with the PEM files, and nothing else.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::files::{Fingerprint, certificates, key};
+use crate::pki::{Pki, SERVER_CA};
+
+/// A device that connects to one address.
+#[derive(Clone)]
+pub(super) struct Client {
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+}
+
+impl Client {
+    /// The device of this name, with its files of the PKI.
+    pub(super) fn new(pki: &Pki, address: SocketAddr, name: &str, keys: Keys) -> Result<Self> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        for root in certificates(&pki.path(SERVER_CA))? {
+            roots.add(root)?;
+        }
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Offering { verifier, keys }))
+            .with_client_auth_cert(
+                certificates(&pki.path(&format!("{name}.pem")))?,
+                key(&pki.path(&format!("{name}.key")))?,
+            )?;
+        Ok(Self { address, config: Arc::new(config) })
+    }
+
+    /// Connects under a server name. The chain shown is checked against the name and the demo's
+    /// server CA, as any client would.
+    pub(super) async fn connect(&self, server_name: &str) -> Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(server_name.to_owned())?;
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        within("connecting", async {
+            let tcp = TcpStream::connect(self.address).await?;
+            tcp.set_nodelay(true)?;
+            connector.connect(name, tcp).await
+        })
+        .await
+    }
+
+    /// Which certificate is shown under a server name.
+    pub(super) async fn certificate_shown(&self, server_name: &str) -> Result<Fingerprint> {
+        let stream = self.connect(server_name).await?;
+        let (_, session) = stream.get_ref();
+        let shown = session.peer_certificates().and_then(|chain| chain.first());
+        Ok(Fingerprint::of(shown.context("no certificate was shown")?))
+    }
+}
+
+/// Which of the server's key types a client can check.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Keys {
+    /// All that the crypto provider knows.
+    Any,
+    /// RSA alone, as some old devices have it.
+    RsaOnly,
+}
+
+/// Waits for the network, for a bounded time.
+pub(super) async fn within<T, E>(what: &str, wait: impl Future<Output = Result<T, E>>) -> Result<T>
+where
+    E: Into<anyhow::Error>,
+{
+    match timeout(PATIENCE, wait).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => anyhow::bail!("{what} took longer than {PATIENCE:?}"),
+    }
+}
+
+/// The alert that the server sent, where an error stems from one.
+pub(super) fn alert(error: &anyhow::Error) -> Option<AlertDescription> {
+    error.chain().find_map(|cause| {
+        let inner = cause.downcast_ref::<io::Error>()?.get_ref()?;
+        match inner.downcast_ref::<rustls::Error>()? {
+            rustls::Error::AlertReceived(alert) => Some(*alert),
+            _ => None,
+        }
+    })
+}
+
+/// The ordinary verifier, offering no more signature schemes than the client is to have.
+#[derive(Debug)]
+struct Offering {
+    verifier: Arc<WebPkiServerVerifier>,
+    keys: Keys,
+}
+
+impl ServerCertVerifier for Offering {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let mut schemes = self.verifier.supported_verify_schemes();
+        match self.keys {
+            Keys::Any => {}
+            Keys::RsaOnly => schemes.retain(|scheme| RSA.contains(scheme)),
+        }
+        schemes
+    }
+}
+
+const RSA: [SignatureScheme; 6] = [
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+];
+
+/// How long the tour waits for any one thing.
+const PATIENCE: Duration = Duration::from_secs(5);

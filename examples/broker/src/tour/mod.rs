@@ -1,0 +1,77 @@
+//! The tour: a broker and a client that tries it, in one process over a real socket.
+
+mod client;
+mod files;
+mod report;
+mod session;
+mod story;
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::console::Console;
+use crate::door::Door;
+use crate::pki::Pki;
+use crate::serve::serve;
+use report::Report;
+use story::Story;
+
+/// Starts a broker on a free loopback port, walks the story and writes what was observed.
+///
+/// # Errors
+/// When a step differs from what it should be, or the tour could not be carried out.
+pub(crate) async fn walk(dir: Option<PathBuf>, to: impl Write) -> Result<()> {
+    let temporary = tempfile::Builder::new().prefix("mqtls-tour-").tempdir()?;
+    let root = dir.unwrap_or_else(|| temporary.path().join("pki"));
+    let (pki, door) = spawn_blocking(move || -> Result<_> {
+        let pki = Pki::open_or_make(&root)?;
+        let door = Door::open(&pki)?;
+        Ok((pki, door))
+    })
+    .await??;
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let instance = door.instance.clone();
+    let broker = tokio::spawn(async move {
+        // Its sender never sends: dropping it is the signal.
+        serve(listener, &instance, async { drop(stopped.await) }).await;
+    });
+
+    let mut report = Report::new(to);
+    report.part(&format!("broker on {address}, files in {}", pki.path("").display()))?;
+    let mut story = Story {
+        console: Console::new(door.instances.clone()),
+        retired_ca: door.retired_ca.to_string(),
+        device_ca: door.device_ca.to_string(),
+        pki,
+        address,
+        report,
+    };
+    timeout(LONGEST, story.tell()).await.context("the tour took too long")??;
+    drop(stop);
+    broker.await.context("the broker did not end well")?;
+    story.report.end()
+}
+
+/// Longer than all steps together take on a slow machine; each wait has its own limit.
+const LONGEST: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_step_of_the_tour_is_as_expected() {
+        let mut report = Vec::new();
+        let walked = super::walk(None, &mut report).await;
+        assert!(walked.is_ok(), "{walked:?}\n{}", String::from_utf8_lossy(&report));
+    }
+}

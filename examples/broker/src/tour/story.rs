@@ -1,0 +1,202 @@
+//! The story that the tour walks through.
+
+use std::fmt::Debug;
+use std::io::Write;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use mqtt5::packet::publish::PublishPacket;
+
+use super::client::{Client, Keys, alert};
+use super::files::Fingerprint;
+use super::report::Report;
+use super::session::Session;
+use crate::console::Console;
+use crate::door::{DEFAULT_CERTIFICATE, FIRST_SNI_CONFIG};
+use crate::mqtt::Identity;
+use crate::pki::{Pki, SERVER_CERTIFICATES};
+
+/// All that the story needs: files for its client, a console for its operator.
+pub(super) struct Story<W> {
+    /// The operator's way in, the same as on standard input.
+    pub(super) console: Console,
+    /// Serial of the CA that begins inactive.
+    pub(super) retired_ca: String,
+    /// Serial of the CA that is active throughout.
+    pub(super) device_ca: String,
+    /// Where the client's files are.
+    pub(super) pki: Pki,
+    /// Where the broker listens.
+    pub(super) address: SocketAddr,
+    /// What was observed so far.
+    pub(super) report: Report<W>,
+}
+
+impl<W: Write> Story<W> {
+    /// Tells it from beginning to end. A step that differs ends nothing.
+    ///
+    /// # Errors
+    /// When the client's files cannot be read or the report not be written.
+    pub(super) async fn tell(&mut self) -> Result<()> {
+        self.certificates_by_name().await?;
+        self.a_certificate_swapped().await?;
+        self.messages_between_devices().await?;
+        self.a_ca_activated_and_deactivated().await
+    }
+
+    async fn certificates_by_name(&mut self) -> Result<()> {
+        self.report.part("Which certificate is shown?")?;
+        let any = self.device("device-1", Keys::Any)?;
+        let rsa = self.device("device-1", Keys::RsaOnly)?;
+        self.shows("exact name", &any, EXACT, "exact").await?;
+        self.shows("exact name, client with RSA only", &rsa, EXACT, "exact-rsa").await?;
+        self.shows("wildcard", &any, "a.mqtt.example.test", "wildcard").await?;
+        self.shows("default, unlisted name", &any, "localhost", "default").await?;
+        self.shows("default, no server name", &any, "127.0.0.1", "default").await
+    }
+
+    async fn a_certificate_swapped(&mut self) -> Result<()> {
+        self.report.part("A certificate swapped while the broker runs")?;
+        let any = self.device("device-1", Keys::Any)?;
+        let swapped = format!("*.mqtt.example.test#wildcard;{EXACT}#exact-rsa");
+        self.set_sni_config(&swapped, SUCCESS).await?;
+        self.shows("swapped", &any, EXACT, "exact-rsa").await?;
+        let broken = format!("{EXACT}#exact;*.mqtt.example.test#no-such-certificate");
+        self.set_sni_config(&broken, "ParameterFieldCheckFailed").await?;
+        self.shows("after a refused change", &any, EXACT, "exact-rsa").await?;
+        self.set_sni_config(FIRST_SNI_CONFIG, SUCCESS).await?;
+        self.shows("swapped back", &any, EXACT, "exact").await
+    }
+
+    async fn messages_between_devices(&mut self) -> Result<()> {
+        self.report.part("MQTT behind it, by verified identity")?;
+        let Some(mut two) =
+            self.connect("device-2 connects", "device-2", "second", ADMITTED).await?
+        else {
+            return Ok(());
+        };
+        let Some(mut one) =
+            self.connect("device-1 connects", "device-1", "first", ADMITTED).await?
+        else {
+            return Ok(());
+        };
+        let sender = Identity::new(&self.device_ca, Some("device-1"), "");
+        let foreign = Identity::new(&self.device_ca, Some("device-2"), "")
+            .own_topics()
+            .context("device-2 has topics of its own")?;
+
+        let granted = two.subscribe("demo/#").await.map(debugged);
+        self.report.step("device-2 subscribes to demo/#", "GrantedQoS1", granted)?;
+        let accepted = one.publish("demo/tour", "hello").await.map(debugged);
+        self.report.step("device-1 publishes at QoS 1", "Success", accepted)?;
+        let heard = two.next_message().await.map(|message| heard(&message));
+        let expected = format!("hello on demo/tour from {sender}");
+        self.report.step("device-2 receives", &expected, heard)?;
+
+        let refused = one.publish(&format!("{foreign}/up"), "not mine").await.map(debugged);
+        self.report.step("device-1 publishes to device-2's topics", "NotAuthorized", refused)?;
+        let refused = one.subscribe(&format!("{foreign}/#")).await.map(debugged);
+        self.report.step("device-1 subscribes to device-2's topics", "NotAuthorized", refused)?;
+
+        let taken = "CONNACK ClientIdentifierNotValid";
+        self.connect("device-1 under device-2's client id", "device-1", "second", taken).await?;
+        let still_there = two.ping().await.map(|()| "PINGRESP".to_owned());
+        self.report.step("device-2's session afterwards", "PINGRESP", still_there)?;
+        Ok(())
+    }
+
+    async fn a_ca_activated_and_deactivated(&mut self) -> Result<()> {
+        self.report.part("A CA activated and deactivated while the broker runs")?;
+        let device = "retired-device";
+        let sn = self.retired_ca.clone();
+        self.connect("its device, CA inactive", device, device, UNKNOWN_CA).await?;
+        self.operate(&format!("ActiveCaCertificate Sn={sn}"), SUCCESS).await?;
+        self.connect("its device, CA active", device, device, ADMITTED).await?;
+        self.operate(&format!("InactivateCaCertificate Sn={sn}"), SUCCESS).await?;
+        self.connect("its device, CA inactive again", device, device, UNKNOWN_CA).await?;
+        self.connect("a device of the other CA", "device-1", "other", ADMITTED).await?;
+        Ok(())
+    }
+
+    /// A step: the certificate that a client is shown under a name.
+    async fn shows(&mut self, step: &str, client: &Client, name: &str, id: &str) -> Result<()> {
+        let expected = self.described(id, Fingerprint::of_file(&self.pki.server_certificate(id))?);
+        let observed = match client.certificate_shown(name).await {
+            Ok(shown) => Ok(self.named(shown)?),
+            Err(error) => Err(error),
+        };
+        self.report.step(&format!("{step}, {name}"), &expected, observed)?;
+        Ok(())
+    }
+
+    /// A step: what becomes of a device that connects, and its session where it was let in.
+    async fn connect(
+        &mut self,
+        step: &str,
+        device: &str,
+        client_id: &str,
+        expected: &str,
+    ) -> Result<Option<Session>> {
+        let client = self.device(device, Keys::Any)?;
+        let (observed, session) = match Session::open(&client, client_id).await {
+            Ok(Ok(session)) => (Ok(ADMITTED.to_owned()), Some(session)),
+            Ok(Err(reason)) => (Ok(format!("CONNACK {reason:?}")), None),
+            Err(error) => match alert(&error) {
+                Some(alert) => (Ok(format!("TLS alert {alert:?}")), None),
+                None => (Err(error), None),
+            },
+        };
+        self.report.step(step, expected, observed)?;
+        Ok(session)
+    }
+
+    async fn set_sni_config(&mut self, sni_config: &str, expected: &str) -> Result<()> {
+        let default = DEFAULT_CERTIFICATE;
+        let line = format!("SetSniConfig DefaultCertificate={default} SniConfig={sni_config}");
+        self.operate(&line, expected).await
+    }
+
+    /// A step: an operation on the console, and whether it answers with success or which error.
+    async fn operate(&mut self, line: &str, expected: &str) -> Result<()> {
+        let answer = self.console.answer(line).await;
+        let answer = answer.context("the console did not answer")?;
+        self.report.operation(line, &answer)?;
+        let observed = answer.get("Code").and_then(|code| code.as_str()).unwrap_or(SUCCESS);
+        let operation = line.split_whitespace().next().unwrap_or_default();
+        self.report.step(operation, expected, Ok(observed.to_owned()))?;
+        Ok(())
+    }
+
+    fn device(&self, name: &str, keys: Keys) -> Result<Client> {
+        Client::new(&self.pki, self.address, name, keys)
+    }
+
+    /// Which file a certificate on the wire is in.
+    fn named(&self, shown: Fingerprint) -> Result<String> {
+        for id in SERVER_CERTIFICATES {
+            if Fingerprint::of_file(&self.pki.server_certificate(id))? == shown {
+                return Ok(self.described(id, shown));
+            }
+        }
+        Ok(format!("in no file, SHA-256 {shown}"))
+    }
+
+    fn described(&self, id: &str, fingerprint: Fingerprint) -> String {
+        format!("{id}.pem, SHA-256 {fingerprint}")
+    }
+}
+
+fn heard(message: &PublishPacket) -> String {
+    let sender = message.properties.get_user_property_value("x-mqtt-sender").unwrap_or("nobody");
+    let payload = String::from_utf8_lossy(&message.payload);
+    format!("{payload} on {} from {sender}", message.topic_name)
+}
+
+fn debugged(value: impl Debug) -> String {
+    format!("{value:?}")
+}
+
+const EXACT: &str = "eu.mqtt.example.test";
+const SUCCESS: &str = "success";
+const ADMITTED: &str = "CONNACK Success";
+const UNKNOWN_CA: &str = "TLS alert UnknownCA";
