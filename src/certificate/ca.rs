@@ -46,7 +46,10 @@ impl CaCertificate {
         if text.len() > MAX_PEM {
             return Err(CaCertificateError::TooLarge { length: text.len(), limit: MAX_PEM });
         }
-        let mut sections = pem::sections(text)?;
+        let mut sections = pem::sections(text).map_err(|error| match error {
+            PemError::EncryptedKey => CaCertificateError::PrivateKey,
+            other => CaCertificateError::Pem(other),
+        })?;
         let strangers = |(kind, _): &pem::Section| match kind {
             SectionKind::Certificate => None,
             SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
