@@ -16,7 +16,8 @@ mod pki;
 mod serve;
 mod tour;
 
-use std::io;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -30,13 +31,22 @@ use door::Door;
 use pki::Pki;
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr();
-    if arguments.tour {
-        return tour::walk(arguments.dir, io::stdout()).await;
+    let ended = if arguments.tour {
+        tour::walk(arguments.dir, io::stdout()).await
+    } else {
+        run(&arguments).await
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line with all causes; whether it can be written changes nothing any more.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    run(&arguments).await
 }
 
 /// Serves until Ctrl-C or SIGTERM.

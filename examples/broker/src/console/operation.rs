@@ -160,6 +160,9 @@ mod tests {
 
     use super::*;
 
+    const BAD_PARAMETER: &str = "ParameterFieldCheckFailed";
+    const NO_INSTANCE: &str = "MqttInstanceNotFound";
+
     fn answer(line: &str) -> Value {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let instances = Instances::new(provider, Memory::new());
@@ -171,21 +174,12 @@ mod tests {
     fn an_error_has_the_clouds_fields_and_a_reason() {
         for (line, code, status, reason) in [
             ("ActiveCaCertificate Sn=00ff", "FindCaBySnError", 500, "00ff"),
-            ("ActiveCaCertificate", "ParameterFieldCheckFailed", 400, "Sn"),
-            ("InactivateCaCertificate Sn=xyz", "ParameterFieldCheckFailed", 400, ""),
-            ("ListCaCertificate MqttInstanceId=other", "MqttInstanceNotFound", 500, "other"),
-            (
-                "SetSniConfig MqttInstanceId=o DefaultCertificate=d",
-                "MqttInstanceNotFound",
-                400,
-                "o",
-            ),
-            (
-                "SetSniConfig DefaultCertificate=d SniConfig=a.b#c",
-                "ParameterFieldCheckFailed",
-                400,
-                "c",
-            ),
+            ("ActiveCaCertificate", BAD_PARAMETER, 400, "Sn"),
+            ("InactivateCaCertificate Sn=xyz", BAD_PARAMETER, 400, ""),
+            ("ListCaCertificate Sn=1", BAD_PARAMETER, 400, "Sn"),
+            ("ListCaCertificate MqttInstanceId=no", NO_INSTANCE, 500, "no"),
+            ("SetSniConfig MqttInstanceId=no DefaultCertificate=d", NO_INSTANCE, 400, "no"),
+            ("SetSniConfig DefaultCertificate=d SniConfig=a.b#c", BAD_PARAMETER, 400, "c"),
             ("DropTables", "ApiNotSupport", 404, "ListCaCertificate"),
         ] {
             let answer = answer(line);

@@ -120,7 +120,7 @@ impl<W: Write> Story<W> {
 
     /// A step: the certificate that a client is shown under a name.
     async fn shows(&mut self, step: &str, client: &Client, name: &str, id: &str) -> Result<()> {
-        let expected = self.described(id, Fingerprint::of_file(&self.pki.server_certificate(id))?);
+        let expected = described(id, Fingerprint::of_file(&self.pki.server_certificate(id))?);
         let observed = match client.certificate_shown(name).await {
             Ok(shown) => Ok(self.named(shown)?),
             Err(error) => Err(error),
@@ -175,15 +175,15 @@ impl<W: Write> Story<W> {
     fn named(&self, shown: Fingerprint) -> Result<String> {
         for id in SERVER_CERTIFICATES {
             if Fingerprint::of_file(&self.pki.server_certificate(id))? == shown {
-                return Ok(self.described(id, shown));
+                return Ok(described(id, shown));
             }
         }
         Ok(format!("in no file, SHA-256 {shown}"))
     }
+}
 
-    fn described(&self, id: &str, fingerprint: Fingerprint) -> String {
-        format!("{id}.pem, SHA-256 {fingerprint}")
-    }
+fn described(id: &str, fingerprint: Fingerprint) -> String {
+    format!("{id}.pem, SHA-256 {fingerprint}")
 }
 
 fn heard(message: &PublishPacket) -> String {
