@@ -3,6 +3,7 @@
 
 mod certificates;
 mod control;
+mod listener;
 mod lookup_allocates_nothing;
 mod sni_choice;
 mod sni_config;

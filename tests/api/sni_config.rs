@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mqtls::control::{Cause, SetSniConfigResponse, Warning};
 use mqtls::sni::SniTable;
-use mqtls::{Caller, ClientAuth, Directory, InstanceSpec, Instances, OperationError, SetSniConfig};
+use mqtls::{
+    Caller, ClientAuth, Directory, InstanceSpec, Instances, OperationError, SetSniConfig, Sha256,
+};
 use rcgen::date_time_ymd;
-use rustls::ClientConnection;
+use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::ServerName;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{
-    Door, Identity, Log, NOW, TestCa, TestClock, VERSIONS, client, client_speaking, key, pem,
+    Door, Identity, Log, NOW, Peer, TestCa, TestClock, VERSIONS, client, client_speaking, key, pem,
     provider, rsa_key,
 };
 
@@ -434,37 +435,21 @@ async fn h03_a_second_hello_after_a_retry_is_answered_from_the_first_ones_map() 
     assert_eq!(stats.iter().map(|(_, count)| count).sum::<u64>(), 1, "{stats:?}");
 }
 
-/// Configures `a.com#E1`, configures `a.com#E2` when the server has said its first words to a
-/// client that asks for `a.com`, and tells what the client is shown in the end.
-async fn swap_after_the_first_answer(door: &Door, config: rustls::ClientConfig) -> &'static str {
-    door.set_sni("default", "a.com#E1").unwrap();
+/// Configures `localhost#E1`, and `localhost#E2` when the server has said its first words to a
+/// client; tells what the client is shown in the end.
+async fn swap_after_the_first_answer(door: &Door, config: ClientConfig) -> &'static str {
+    door.set_sni("default", "localhost#E1").unwrap();
     let first = table(door);
     let (mut near, far) = tokio::io::duplex(64 * 1024);
     let acceptor = door.acceptor.clone();
     let server = tokio::spawn(async move { acceptor.accept(far).await });
-    let name = ServerName::try_from("a.com").unwrap();
-    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut answers = 0;
-    while client.is_handshaking() || client.wants_write() {
-        let mut flight = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut flight).unwrap();
-        }
-        near.write_all(&flight).await.unwrap();
-        if !client.is_handshaking() {
-            break;
-        }
-        let mut answer = vec![0; 64 * 1024];
-        let length = near.read(&mut answer).await.unwrap();
-        answers += 1;
-        if answers == 1 {
-            door.set_sni("default", "a.com#E2").unwrap();
-        }
-        client.read_tls(&mut &answer[..length]).unwrap();
-        client.process_new_packets().unwrap();
-    }
+    let mut client = Peer::of(config);
+    near.write_all(&client.flight()).await.unwrap();
+    client.read_some(&mut near).await;
+    door.set_sni("default", "localhost#E2").unwrap();
+    client.go_on(&mut near).await;
     server.await.unwrap().unwrap();
-    let shown = mqtls::Sha256::of(&client.peer_certificates().unwrap()[0]);
+    let shown = Sha256::of(&client.0.peer_certificates().unwrap()[0]);
     let second = table(door);
     let is = |table: &SniTable, id: &str| {
         table.certificate(&id.parse().unwrap()).is_some_and(|known| known.sha256() == shown)

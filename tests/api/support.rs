@@ -23,8 +23,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    SupportedProtocolVersion,
+    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -640,5 +640,47 @@ impl Door {
         };
         let (server, ()) = tokio::join!(self.acceptor.accept(far), client);
         (server.unwrap_err(), answer)
+    }
+}
+
+/// A client whose every step the test takes, and that asks for `localhost`.
+pub(crate) struct Peer(pub(crate) ClientConnection);
+
+impl Peer {
+    pub(crate) fn of(config: ClientConfig) -> Self {
+        let name = ServerName::try_from("localhost").unwrap();
+        Self(ClientConnection::new(Arc::new(config), name).unwrap())
+    }
+
+    /// What it has to say now.
+    pub(crate) fn flight(&mut self) -> Vec<u8> {
+        let mut flight = Vec::new();
+        while self.0.wants_write() {
+            self.0.write_tls(&mut flight).unwrap();
+        }
+        flight
+    }
+
+    /// Hears what has come, at least one byte.
+    pub(crate) async fn read_some(&mut self, near: &mut DuplexStream) {
+        let mut heard = vec![0; 64 * 1024];
+        let length = near.read(&mut heard).await.unwrap();
+        assert_ne!(length, 0, "the server closed");
+        let mut heard = &heard[..length];
+        while !heard.is_empty() {
+            self.0.read_tls(&mut heard).unwrap();
+            self.0.process_new_packets().unwrap();
+        }
+    }
+
+    /// Takes all further steps of the handshake.
+    pub(crate) async fn go_on(&mut self, near: &mut DuplexStream) {
+        loop {
+            near.write_all(&self.flight()).await.unwrap();
+            if !self.0.is_handshaking() {
+                break;
+            }
+            self.read_some(near).await;
+        }
     }
 }
