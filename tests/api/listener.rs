@@ -289,46 +289,30 @@ async fn any_stream_of_bytes_is_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_outcome_is_counted_once_where_it_belongs() {
+async fn each_outcome_before_the_device_is_judged_is_counted_once_where_it_belongs() {
     for version in VERSIONS {
-        let fleet = Fleet::new();
-        let door = &fleet.door;
-        let mut expected = Vec::new();
-        let mut expect = |outcome| {
-            expected.push(outcome);
-            let stats = door.instances.stats();
-            for (counted, count) in stats.iter() {
-                let times = expected.iter().filter(|outcome| **outcome == counted).count();
-                assert_eq!(count, times as u64, "{counted:?} after {outcome:?}");
-            }
-            let admitted = expected.iter().filter(|outcome| **outcome == Outcome::Admitted);
-            assert_eq!(stats.refused(), (expected.len() - admitted.count()) as u64);
-        };
+        let door = Door::unconfigured(ClientAuth::Required, provider());
+        let mut tally = Tally::of(&door);
+        door.knock(None, version).await.server.unwrap_err();
+        tally.expect(Outcome::UnrecognizedName);
+        door.put("default", &door.server_ca.server(&["localhost"]));
+        door.set_sni("default", "").unwrap();
 
-        let unconfigured = Door::unconfigured(ClientAuth::Required, provider());
-        unconfigured.knock(None, version).await.server.unwrap_err();
-        assert_eq!(unconfigured.instances.stats().of(Outcome::UnrecognizedName), 1);
-        assert_eq!(unconfigured.instances.stats().refused(), 1);
-
-        door.knock(Some(&fleet.device), version).await.admitted().await;
-        expect(Outcome::Admitted);
-
-        let (near, far) = tokio::io::duplex(64);
+        let (_silent, far) = tokio::io::duplex(64);
         door.acceptor.accept(far).await.unwrap_err();
-        expect(Outcome::HelloTimeout);
-        drop(near);
+        tally.expect(Outcome::HelloTimeout);
 
         let (mut near, far) = tokio::io::duplex(64 * 1024);
         near.write_all(&Peer::of(client(None, version)).flight()).await.unwrap();
         door.acceptor.accept(far).await.unwrap_err();
-        expect(Outcome::HandshakeTimeout);
+        tally.expect(Outcome::HandshakeTimeout);
 
         door.answer_to(b"no TLS at all").await;
-        expect(Outcome::ProtocolError);
+        tally.expect(Outcome::ProtocolError);
         door.answer_to(b"").await;
-        expect(Outcome::ClientGone);
+        tally.expect(Outcome::ClientGone);
         door.answer_to(&Peer::of(client(None, version)).flight()).await;
-        expect(Outcome::ClientGone);
+        tally.expect(Outcome::ClientGone);
 
         let trusts_nobody = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])
@@ -343,43 +327,50 @@ async fn each_outcome_is_counted_once_where_it_belongs() {
             Refused::Tls(rustls::Error::AlertReceived(AlertDescription::UnknownCA)) => {}
             other => panic!("{other:?}"),
         }
-        expect(Outcome::ClientAlert);
+        tally.expect(Outcome::ClientAlert);
+
+        let server = door.server_ca.server_over(key(&rcgen::PKCS_ED25519), &["localhost"], |_| {});
+        door.put("ed25519", &server);
+        door.set_sni("ed25519", "").unwrap();
+        let hello = record(22, 0x0301, &hello_by_hand(0x0303, None));
+        door.answer_to(&hello).await;
+        tally.expect(Outcome::NoUsableCertificate);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_verdict_on_a_device_is_counted_once_where_it_belongs() {
+    for version in VERSIONS {
+        let fleet = Fleet::new();
+        let door = &fleet.door;
+        let mut tally = Tally::of(door);
+        door.knock(Some(&fleet.device), version).await.admitted().await;
+        tally.expect(Outcome::Admitted);
 
         let visit = door.knock(None, version).await;
         assert_eq!(visit.client.unwrap_err(), Some(AlertDescription::CertificateRequired));
         assert!(matches!(visit.server.unwrap_err(), Refused::NoDeviceCertificate));
-        expect(Outcome::NoDeviceCertificate);
+        tally.expect(Outcome::NoDeviceCertificate);
 
         for (identity, refusal, outcome) in fleet.refused() {
             let config = showing(&identity, &identity, version);
             let found = door.visit(config, "localhost").await.not_believed();
             assert_eq!(found, refusal);
-            expect(outcome);
+            tally.expect(outcome);
         }
 
-        let visit = door.visit(showing(&fleet.device, &fleet.stranger, version), "localhost").await;
+        let config = showing(&fleet.device, &fleet.stranger, version);
+        let visit = door.visit(config, "localhost").await;
         assert!(visit.client.is_err());
         match visit.server.unwrap_err() {
             Refused::Device(refusal) => assert_eq!(refusal, Refusal::NotProven),
             other => panic!("{other:?}"),
         }
-        expect(Outcome::NotProven);
-
-        let server = door.server_ca.server_over(key(&rcgen::PKCS_ED25519), &["localhost"], |_| {});
-        door.put("ed25519", &server);
-        door.set_sni("ed25519", "").unwrap();
-        let mut only_rsa = rustls::crypto::CryptoProvider::clone(&provider());
-        let algorithms = &mut only_rsa.signature_verification_algorithms;
-        let mapping = algorithms.mapping.iter();
-        let mapping = mapping.filter(|(scheme, _)| *scheme == SignatureScheme::RSA_PSS_SHA256);
-        algorithms.mapping = mapping.copied().collect::<Vec<_>>().leak();
-        let config = crate::support::client_of(Arc::new(only_rsa), None, version);
-        door.visit(config, "localhost").await.server.unwrap_err();
-        expect(Outcome::NoUsableCertificate);
+        tally.expect(Outcome::NotProven);
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_above_debug_is_said_because_of_a_peer_alone() {
     let fleet = Fleet::new();
     let unconfigured = Door::unconfigured(ClientAuth::Required, provider());
@@ -435,7 +426,7 @@ async fn what_an_operator_changes_is_said_at_info() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_certificate_says_reaches_the_log_escaped() {
     const NASTY: &str = "evil\n2026-01-01 INFO admitted\x1b[2J\r\u{202e}";
     let door = Door::open();
@@ -525,6 +516,30 @@ async fn a_refused_client_that_never_closes_is_left_after_a_second() {
     let refused = door.acceptor.accept(far).await.unwrap_err();
     assert!(matches!(refused, Refused::UnrecognizedName(None)), "{refused:?}");
     assert_in_time(start, Duration::from_secs(1));
+}
+
+/// The outcomes that a door ought to have counted.
+struct Tally<'a> {
+    door: &'a Door,
+    expected: Vec<Outcome>,
+}
+
+impl<'a> Tally<'a> {
+    fn of(door: &'a Door) -> Self {
+        Self { door, expected: Vec::new() }
+    }
+
+    /// Asserts that this one was counted since the last call, and nothing else.
+    fn expect(&mut self, outcome: Outcome) {
+        self.expected.push(outcome);
+        let times =
+            |outcome| self.expected.iter().filter(|known| **known == outcome).count() as u64;
+        let stats = self.door.instances.stats();
+        for (counted, count) in stats.iter() {
+            assert_eq!(count, times(counted), "{counted:?} after {outcome:?}");
+        }
+        assert_eq!(stats.refused() + times(Outcome::Admitted), self.expected.len() as u64);
+    }
 }
 
 /// Devices that are refused, each for a reason of its own, and one that is not.
@@ -634,13 +649,13 @@ async fn told_over_tcp(door: &Door, bytes: &[u8]) -> Vec<u8> {
         let (far, _) = listener.accept().await.unwrap();
         door.acceptor.accept(far).await.unwrap_err()
     };
-    let mut told = Vec::new();
-    let client = async {
+    let client = async move {
+        let mut told = Vec::new();
         near.write_all(bytes).await.unwrap();
         near.read_to_end(&mut told).await.unwrap();
+        told
     };
-    tokio::join!(server, client);
-    told
+    tokio::join!(server, client).1
 }
 
 async fn loopback() -> (TcpListener, TcpStream) {

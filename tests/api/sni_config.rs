@@ -82,27 +82,7 @@ fn n09_a_password_for_a_plain_key_is_refused_and_an_empty_third_field_is_none() 
 #[test]
 fn n10_each_unusable_certificate_is_refused_and_the_old_map_stays() {
     let folder = Folder::new();
-    let ca = TestCa::root("server CA");
-    let good = ca.server(&["a.com"]);
-    let old = ca.server_over(key(&rcgen::PKCS_ECDSA_P256_SHA256), &["a.com"], |params| {
-        params.not_after = date_time_ymd(2025, 12, 31);
-    });
-    let other_key = Identity { key: ca.server(&["a.com"]).key, ..good.clone() };
-    let certificate = pem("CERTIFICATE", good.end_entity());
-    let unreadable = pem("CERTIFICATE", b"no certificate") + &good.key.serialize_pem();
-    let unusable = certificate.clone() + &pem("PRIVATE KEY", b"no key");
-    let encrypted = certificate.clone() + ENCRYPTED_PKCS8;
-    let legacy = certificate + LEGACY_ENCRYPTED;
-    let texts = [
-        ("good", good.pem()),
-        ("expired", old.pem()),
-        ("mismatch", other_key.pem()),
-        ("unreadable", unreadable),
-        ("unusable", unusable),
-        ("encrypted", encrypted),
-        ("legacy", legacy),
-    ];
-    texts.iter().for_each(|(id, text)| folder.put(id, text));
+    folder.put_unusable();
     folder.set_sni("good", "a.com#good").unwrap();
     let before = folder.table();
 
@@ -517,6 +497,31 @@ impl Folder {
 
     fn put(&self, id: &str, text: &str) {
         fs::write(self.root.path().join(format!("mqtt-test/{id}.pem")), text).unwrap();
+    }
+
+    /// Keeps a good certificate and, each under an id that tells why, some that cannot be served.
+    fn put_unusable(&self) {
+        let ca = TestCa::root("server CA");
+        let good = ca.server(&["a.com"]);
+        let old = ca.server_over(key(&rcgen::PKCS_ECDSA_P256_SHA256), &["a.com"], |params| {
+            params.not_after = date_time_ymd(2025, 12, 31);
+        });
+        let other_key = Identity { key: ca.server(&["a.com"]).key, ..good.clone() };
+        let certificate = pem("CERTIFICATE", good.end_entity());
+        let unreadable = pem("CERTIFICATE", b"no certificate") + &good.key.serialize_pem();
+        let unusable = certificate.clone() + &pem("PRIVATE KEY", b"no key");
+        let encrypted = certificate.clone() + ENCRYPTED_PKCS8;
+        let legacy = certificate + LEGACY_ENCRYPTED;
+        let texts = [
+            ("good", good.pem()),
+            ("expired", old.pem()),
+            ("mismatch", other_key.pem()),
+            ("unreadable", unreadable),
+            ("unusable", unusable),
+            ("encrypted", encrypted),
+            ("legacy", legacy),
+        ];
+        texts.iter().for_each(|(id, text)| self.put(id, text));
     }
 
     fn operation(&self, default: &str, config: &str) -> SetSniConfig {
