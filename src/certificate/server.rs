@@ -127,7 +127,7 @@ impl fmt::Debug for ServerCertificate {
 }
 
 /// The kind of a certificate's public key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum KeyType {
     /// RSA.

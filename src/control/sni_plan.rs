@@ -1,7 +1,6 @@
 //! From a `SniConfig` to the next certificate map, with everything that is wrong with it.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
@@ -69,33 +68,28 @@ impl Planning<'_> {
     }
 
     fn entries(&mut self, config: &SniConfig) -> BTreeMap<NamePattern, CertificateSet> {
-        let mut names: BTreeMap<NamePattern, (usize, CertificateSet)> = BTreeMap::new();
+        let mut names: BTreeMap<NamePattern, CertificateSet> = BTreeMap::new();
+        let mut firsts: BTreeMap<(NamePattern, KeyType), usize> = BTreeMap::new();
         for (index, entry) in config.entries() {
             let Some(certificate) = self.checked_entry(index, entry) else {
                 continue;
             };
-            match names.entry(entry.pattern.clone()) {
-                Entry::Vacant(free) => {
-                    free.insert((index, CertificateSet::new(entry.id.clone(), certificate)));
-                }
-                Entry::Occupied(mut taken) => {
-                    let (first, set) = taken.get_mut();
-                    let key_type = certificate.key_type();
-                    match set.with(entry.id.clone(), certificate) {
-                        Ok(pair) => *set = pair,
-                        Err(_) => self.errors.push(EntryError {
-                            subject: Subject::Entry(index),
-                            fault: EntryFault::Duplicate {
-                                first: *first,
-                                pattern: entry.pattern.clone(),
-                                key_type,
-                            },
-                        }),
-                    }
-                }
+            let pattern = entry.pattern.clone();
+            let key_type = certificate.key_type();
+            let first = *firsts.entry((pattern.clone(), key_type)).or_insert(index);
+            let set = match names.get(&pattern) {
+                None => Ok(CertificateSet::new(entry.id.clone(), certificate)),
+                Some(set) => set.with(entry.id.clone(), certificate),
+            };
+            match set {
+                Ok(set) => drop(names.insert(pattern, set)),
+                Err(_) => self.errors.push(EntryError {
+                    subject: Subject::Entry(index),
+                    fault: EntryFault::Duplicate { first, pattern, key_type },
+                }),
             }
         }
-        names.into_iter().map(|(pattern, (_, set))| (pattern, set)).collect()
+        names
     }
 
     fn checked_entry(&mut self, index: usize, entry: &SniEntry) -> Option<Arc<ServerCertificate>> {

@@ -3,8 +3,11 @@
 //! Benches include this file too, so not everything in it is used by everyone.
 #![allow(dead_code, reason = "each binary that includes this file uses a part of it")]
 
+use std::cell::RefCell;
+use std::fmt::{Debug, Write};
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
 use mqtls::{
@@ -20,13 +23,18 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    SupportedProtocolVersion,
+    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tracing::field::Field;
+use tracing::{Event, Level, Metadata, Subscriber, span};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 /// The provider of every test that does not say otherwise.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -431,9 +439,18 @@ pub(crate) fn client_of(
     identity: Option<&Identity>,
     version: &'static SupportedProtocolVersion,
 ) -> ClientConfig {
+    client_speaking(&[version], provider, identity)
+}
+
+/// A client that can do what `provider` can, on any of these versions.
+pub(crate) fn client_speaking(
+    versions: &[&'static SupportedProtocolVersion],
+    provider: Arc<CryptoProvider>,
+    identity: Option<&Identity>,
+) -> ClientConfig {
     let verifier = TakesAnyServer(provider.clone());
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[version])
+        .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
@@ -482,5 +499,188 @@ impl ServerCertVerifier for TakesAnyServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What this thread's code logs while the value lives, whatever the level.
+///
+/// One subscriber serves the whole run: with one for each thread, `tracing` caches for all threads
+/// what the first of them wants to hear.
+pub(crate) struct Log(PhantomData<*const ()>);
+
+/// One event, one span, or fields that a span got later.
+#[derive(Clone, Debug)]
+pub(crate) struct Logged {
+    pub(crate) level: Level,
+    /// The fields, each as a subscriber is given it to write down.
+    pub(crate) text: String,
+}
+
+impl Log {
+    pub(crate) fn start() -> Self {
+        static SUBSCRIBED: Once = Once::new();
+        SUBSCRIBED.call_once(|| {
+            let subscriber = tracing_subscriber::registry().with(Recorder);
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+            tracing::callsite::rebuild_interest_cache();
+        });
+        LOGGED.with_borrow_mut(|logged| *logged = Some(Vec::new()));
+        Self(PhantomData)
+    }
+
+    pub(crate) fn so_far(&self) -> Vec<Logged> {
+        LOGGED.with_borrow(|logged| logged.clone().unwrap())
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        LOGGED.with_borrow_mut(Option::take);
+    }
+}
+
+thread_local! {
+    static LOGGED: RefCell<Option<Vec<Logged>>> = const { RefCell::new(None) };
+}
+
+struct Recorder;
+
+impl Recorder {
+    fn record(metadata: &Metadata<'_>, visit: impl FnOnce(&mut Fields)) {
+        LOGGED.with_borrow_mut(|logged| {
+            if let Some(logged) = logged {
+                let mut fields = Fields(metadata.name().to_owned());
+                visit(&mut fields);
+                logged.push(Logged { level: *metadata.level(), text: fields.0 });
+            }
+        });
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, _: &span::Id, _: LayerContext<'_, S>) {
+        Self::record(attributes.metadata(), |fields| attributes.record(fields));
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: LayerContext<'_, S>) {
+        Self::record(context.metadata(id).unwrap(), |fields| values.record(fields));
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: LayerContext<'_, S>) {
+        Self::record(event.metadata(), |fields| event.record(fields));
+    }
+}
+
+/// Writes texts escaped and all else as it writes itself, as `tracing_subscriber::fmt` did before
+/// it came to escape by itself.
+struct Fields(String);
+
+impl tracing::field::Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+/// A TLS record with this body.
+pub(crate) fn record(kind: u8, version: u16, body: &[u8]) -> Vec<u8> {
+    let mut record = vec![kind];
+    record.extend(version.to_be_bytes());
+    record.extend(with_length(body));
+    record
+}
+
+/// A ClientHello by hand, of TLS 1.2 at most: for names and versions that no library would send.
+/// `server_name` is the body of that extension.
+pub(crate) fn hello_by_hand(version: u16, server_name: Option<&[u8]>) -> Vec<u8> {
+    const SUITES: [u16; 2] = [0xc02b, 0xc02f];
+    let mut extensions = vec![];
+    let mut extend = |kind: u16, body: &[u8]| {
+        extensions.extend(kind.to_be_bytes());
+        extensions.extend(with_length(body));
+    };
+    if let Some(body) = server_name {
+        extend(0, body);
+    }
+    extend(10, &with_length(&[0x00, 0x1d, 0x00, 0x17]));
+    extend(11, &[1, 0]);
+    extend(13, &with_length(&[0x04, 0x03, 0x08, 0x04, 0x04, 0x01]));
+    extend(23, &[]);
+
+    let mut body = version.to_be_bytes().to_vec();
+    body.extend([0x5a; 32]);
+    body.push(0);
+    body.extend(with_length(&SUITES.map(u16::to_be_bytes).concat()));
+    body.extend([1, 0]);
+    body.extend(with_length(&extensions));
+    let mut message = vec![1, 0];
+    message.extend(with_length(&body));
+    message
+}
+
+/// The body of a `server_name` extension with these host names.
+pub(crate) fn host_names(names: &[&[u8]]) -> Vec<u8> {
+    let entries = names.iter().flat_map(|name| [vec![0], with_length(name)].concat());
+    with_length(&entries.collect::<Vec<u8>>())
+}
+
+fn with_length(body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap();
+    [&length.to_be_bytes(), body].concat()
+}
+
+impl Door {
+    /// Everything that the server says to a client that sends these bytes and no more.
+    pub(crate) async fn answer_to(&self, bytes: &[u8]) -> (Refused, Vec<u8>) {
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        let mut answer = Vec::new();
+        let client = async {
+            near.write_all(bytes).await.unwrap();
+            near.shutdown().await.unwrap();
+            near.read_to_end(&mut answer).await.unwrap();
+        };
+        let (server, ()) = tokio::join!(self.acceptor.accept(far), client);
+        (server.unwrap_err(), answer)
+    }
+}
+
+/// A client whose every step the test takes, and that asks for `localhost`.
+pub(crate) struct Peer(pub(crate) ClientConnection);
+
+impl Peer {
+    pub(crate) fn of(config: ClientConfig) -> Self {
+        let name = ServerName::try_from("localhost").unwrap();
+        Self(ClientConnection::new(Arc::new(config), name).unwrap())
+    }
+
+    /// What it has to say now.
+    pub(crate) fn flight(&mut self) -> Vec<u8> {
+        let mut flight = Vec::new();
+        while self.0.wants_write() {
+            self.0.write_tls(&mut flight).unwrap();
+        }
+        flight
+    }
+
+    /// Hears what has come, at least one byte.
+    pub(crate) async fn read_some(&mut self, near: &mut DuplexStream) {
+        let mut heard = vec![0; 64 * 1024];
+        let length = near.read(&mut heard).await.unwrap();
+        assert_ne!(length, 0, "the server closed");
+        let mut heard = &heard[..length];
+        while !heard.is_empty() {
+            self.0.read_tls(&mut heard).unwrap();
+            self.0.process_new_packets().unwrap();
+        }
+    }
+
+    /// Takes all further steps of the handshake.
+    pub(crate) async fn go_on(&mut self, near: &mut DuplexStream) {
+        loop {
+            near.write_all(&self.flight()).await.unwrap();
+            if !self.0.is_handshaking() {
+                break;
+            }
+            self.read_some(near).await;
+        }
     }
 }
