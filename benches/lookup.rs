@@ -12,7 +12,7 @@
 //! like any other; it has no default, so it answers `None` there and clones nothing.
 //!
 //! Both sides hold as many names as the size says, seven in ten exact and three in ten wildcards,
-//! each with an `Arc` and a chain of its own. Both are asked the same names in the same shuffled
+//! each with an `Arc`, a chain and a loaded key of its own. Both are asked the same names in the same shuffled
 //! order: 70 % stand in the table, 20 % are covered by a wildcard, 10 % by the default alone. The
 //! names lie in memory in the order in which they are asked for: a ClientHello's is at hand, too.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
@@ -96,11 +96,12 @@ impl Names {
 
     /// The same for rustls' own resolver: for each wildcard the name that is asked under it.
     fn static_map(&self, identity: &Identity) -> StaticMap {
-        let key = provider().key_provider.load_private_key(identity.key_der()).unwrap();
+        let provider = provider();
         let names = self.exact.iter().chain(self.wildcard.iter().map(|(_, name)| name));
         names
             .map(|name| {
-                let certified = CertifiedKey::new(identity.chain.clone(), Arc::clone(&key));
+                let (chain, key) = (identity.chain.clone(), identity.key_der());
+                let certified = CertifiedKey::from_der(chain, key, &provider).unwrap();
                 (name.clone(), Arc::new(certified))
             })
             .collect()
