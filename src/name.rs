@@ -202,7 +202,8 @@ pub enum PatternError {
 /// it, which rustls has already lowered; judges nothing, since a name that is none matches none.
 pub(crate) fn canonical(asked: &str) -> Cow<'_, str> {
     let name = asked.strip_suffix('.').unwrap_or(asked);
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    // Without a way out in the middle the loop runs over many bytes at a time.
+    if name.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())
     } else {
         Cow::Borrowed(name)
@@ -212,9 +213,10 @@ pub(crate) fn canonical(asked: &str) -> Cow<'_, str> {
 /// What remains of a name without its left-most label: the key under which a wildcard that
 /// covers the name is kept.
 pub(crate) fn parent_of(name: &str) -> Option<&str> {
-    match name.split_once('.') {
-        Some(("", _)) | None => None,
-        Some((_, parent)) => Some(parent),
+    // Labels are short: a search made for long texts would take longer to start than to run.
+    match name.bytes().position(|byte| byte == b'.') {
+        Some(0) | None => None,
+        Some(dot) => name.get(dot + 1..),
     }
 }
 

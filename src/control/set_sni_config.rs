@@ -97,7 +97,7 @@ impl SetSniConfig {
     ) -> Result<SetSniConfigResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
             let now = call::now(&instance)?;
-            let _only_writer = instance.lock_sni();
+            let mut publisher = instance.sni_publisher();
             let current = instance.sni().table();
             let from = Loading {
                 source: instances.source(),
@@ -108,7 +108,7 @@ impl SetSniConfig {
             let plan = SniPlan::make(&self.default_certificate, &self.sni_config, from)?;
             let unchanged = current.filter(|table| *table.map() == plan.map);
             let changed = unchanged.is_none();
-            let table = unchanged.unwrap_or_else(|| instance.sni().publish(plan.map));
+            let table = unchanged.unwrap_or_else(|| publisher.publish(plan.map));
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), changed,
                 default_certificate = %self.default_certificate, entries = self.sni_config.len(),

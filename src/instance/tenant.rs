@@ -12,7 +12,7 @@ use rustls_pki_types::UnixTime;
 use super::spec::InstanceSpec;
 use super::stats::Counters;
 use crate::id::InstanceId;
-use crate::sni::SniResolver;
+use crate::sni::{SniPublisher, SniResolver};
 use crate::trust::{CaRegistry, ClientAuth, DeviceVerifier};
 
 /// One MQTT instance (a tenant): its certificates, its CAs, and the TLS configuration that asks
@@ -29,7 +29,7 @@ pub struct Instance {
     config: Arc<ServerConfig>,
     config_with_alpn: Arc<ServerConfig>,
     /// Held while the next certificate map is made, so that of two changes one sees the other.
-    sni_writer: Mutex<()>,
+    sni_publisher: Mutex<SniPublisher>,
     provider: Arc<CryptoProvider>,
     clock: Arc<dyn TimeProvider>,
     counters: Arc<Counters>,
@@ -43,7 +43,8 @@ impl Instance {
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         let algorithms = provider.signature_verification_algorithms;
-        let sni = Arc::new(SniResolver::new(&provider));
+        let sni_publisher = SniPublisher::new(&provider);
+        let sni = Arc::clone(sni_publisher.resolver());
         let trust = Arc::new(CaRegistry::new(algorithms));
         let verifier =
             Arc::new(DeviceVerifier::new(Arc::clone(&trust), spec.client_auth, algorithms));
@@ -63,7 +64,7 @@ impl Instance {
             verifier,
             config: Arc::new(config),
             config_with_alpn: Arc::new(config_with_alpn),
-            sni_writer: Mutex::new(()),
+            sni_publisher: Mutex::new(sni_publisher),
             provider,
             clock,
             counters,
@@ -135,8 +136,8 @@ impl Instance {
         self.clock.current_time()
     }
 
-    pub(crate) fn lock_sni(&self) -> MutexGuard<'_, ()> {
-        self.sni_writer.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn sni_publisher(&self) -> MutexGuard<'_, SniPublisher> {
+        self.sni_publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,7 @@ mod table;
 
 pub use map::{Hit, Rule, SniMap};
 pub use offer::{Offer, Suites};
-pub use resolver::{Explanation, SniResolver};
+pub use resolver::{Explanation, SniPublisher, SniResolver};
 pub use table::{CertificateSet, Selection, SniTable, select};
 
 pub(crate) use resolver::{pin, went_unanswered};

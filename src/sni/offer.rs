@@ -3,47 +3,68 @@
 use rustls::crypto::CryptoProvider;
 use rustls::{CipherSuite, SignatureScheme, SupportedCipherSuite};
 
-/// The signature schemes with which a client accepts the server's signature, once for each
-/// protocol version that may come out of the handshake.
+/// With which of the server's keys a client can be served.
 ///
-/// A ClientHello as rustls shows it does not say which version will be negotiated. A scheme counts
-/// for TLS 1.3 where client and server have a TLS 1.3 suite in common, and for TLS 1.2 where they
-/// share a suite that signs with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer {
-    tls13: SchemeSet,
-    tls12: SchemeSet,
+/// A ClientHello as rustls shows it does not say which version will be negotiated. A signature
+/// scheme counts for TLS 1.3 where client and server have a TLS 1.3 suite in common, and for TLS
+/// 1.2 where they share a suite that signs with it.
+///
+/// Nothing is read before a key is held against it: most names have one certificate, and the first
+/// few entries of either list tell about one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    server: &'a Suites,
+    schemes: &'a [SignatureScheme],
+    suites: &'a [CipherSuite],
 }
 
-impl Offer {
-    /// What `schemes` and `suites` of a ClientHello mean to a server with `server` suites.
-    pub fn new(server: &Suites, schemes: &[SignatureScheme], suites: &[CipherSuite]) -> Self {
-        let offered = SchemeSet::of(schemes);
-        let mut tls13 = SchemeSet::EMPTY;
-        let mut tls12 = SchemeSet::EMPTY;
-        for suite in suites {
-            match server.signing_schemes(*suite) {
-                Some((Version::Tls13, usable)) => tls13 = tls13.union(usable),
-                Some((Version::Tls12, usable)) => tls12 = tls12.union(usable),
-                None => {}
-            }
-            if tls13 == server.tls13 && tls12 == server.tls12 {
-                break;
-            }
-        }
-        Self { tls13: offered.intersection(tls13), tls12: offered.intersection(tls12) }
+impl<'a> Offer<'a> {
+    /// `schemes` and `suites` of a ClientHello, to a server with `server` suites.
+    pub fn new(
+        server: &'a Suites,
+        schemes: &'a [SignatureScheme],
+        suites: &'a [CipherSuite],
+    ) -> Self {
+        Self { server, schemes, suites }
+    }
+
+    /// Whether a key that signs with `schemes` serves this client on any protocol version.
+    pub(super) fn takes(&self, schemes: SchemeSet) -> bool {
+        self.versions(schemes).next().is_some()
     }
 
     /// How well a key that signs with `schemes` serves this client.
     pub(super) fn suits(&self, schemes: SchemeSet) -> Option<Suitability> {
-        let tls13 = !self.tls13.intersection(schemes).is_empty();
-        let tls12 = !self.tls12.intersection(schemes).is_empty();
-        match (tls13, tls12) {
-            (true, true) => Some(Suitability::Both),
-            (true, false) => Some(Suitability::Tls13),
-            (false, true) => Some(Suitability::Tls12),
-            (false, false) => None,
+        let mut suitability = None;
+        for version in self.versions(schemes) {
+            suitability = match (suitability, version) {
+                (None | Some(Suitability::Tls13), Version::Tls13) => Some(Suitability::Tls13),
+                (None | Some(Suitability::Tls12), Version::Tls12) => Some(Suitability::Tls12),
+                _ => return Some(Suitability::Both),
+            };
         }
+        suitability
+    }
+
+    /// The protocol version of each common suite on which a key signs as the client accepts.
+    fn versions(&self, schemes: SchemeSet) -> impl Iterator<Item = Version> {
+        let accepted = self.accepted(schemes);
+        self.suites.iter().filter_map(move |suite| {
+            let (version, signing) = self.server.signing_schemes(*suite)?;
+            accepted.meets(signing).then_some(version)
+        })
+    }
+
+    /// Those of a key's schemes that the client accepts.
+    fn accepted(&self, schemes: SchemeSet) -> SchemeSet {
+        let mut accepted = SchemeSet::EMPTY;
+        for scheme in self.schemes {
+            if accepted == schemes {
+                break;
+            }
+            accepted = accepted.union(SchemeSet::only(*scheme).intersection(schemes));
+        }
+        accepted
     }
 }
 
@@ -57,16 +78,12 @@ pub(super) enum Suitability {
 
 /// A server's cipher suites, and what each can sign with.
 #[derive(Clone, Debug)]
-pub struct Suites {
-    suites: Box<[(CipherSuite, Version, SchemeSet)]>,
-    tls13: SchemeSet,
-    tls12: SchemeSet,
-}
+pub struct Suites(Box<[(CipherSuite, Version, SchemeSet)]>);
 
 impl Suites {
     /// The suites of a crypto provider.
     pub fn of(provider: &CryptoProvider) -> Self {
-        let suites: Box<[_]> = provider
+        let suites = provider
             .cipher_suites
             .iter()
             .map(|suite| match suite {
@@ -78,15 +95,11 @@ impl Suites {
                 }
             })
             .collect();
-        let all = |version| {
-            let of_version = suites.iter().filter(|(_, of, _)| *of == version);
-            of_version.fold(SchemeSet::EMPTY, |all, (_, _, schemes)| all.union(*schemes))
-        };
-        Self { tls13: all(Version::Tls13), tls12: all(Version::Tls12), suites }
+        Self(suites)
     }
 
     fn signing_schemes(&self, suite: CipherSuite) -> Option<(Version, SchemeSet)> {
-        let known = self.suites.iter().find(|(known, _, _)| *known == suite);
+        let known = self.0.iter().find(|(known, _, _)| *known == suite);
         known.map(|(_, version, schemes)| (*version, *schemes))
     }
 }
@@ -142,7 +155,7 @@ impl SchemeSet {
         Self(self.0 & other.0)
     }
 
-    fn is_empty(self) -> bool {
-        self == Self::EMPTY
+    fn meets(self, other: Self) -> bool {
+        self.intersection(other) != Self::EMPTY
     }
 }

@@ -19,8 +19,9 @@ use crate::id::CertificateId;
 
 /// The certificates of one instance, behind rustls' `ResolvesServerCert`.
 ///
-/// A reader here; what changes it is [`SetSniConfig`](crate::SetSniConfig). Before the first one
-/// there is no table, and no handshake is answered.
+/// A reader here; what changes an instance's is [`SetSniConfig`](crate::SetSniConfig), and any
+/// other's its [`SniPublisher`]. Before the first change there is no table, and no handshake is
+/// answered.
 pub struct SniResolver {
     /// `None` until the first configuration: a table always has its default.
     current: ArcSwapOption<SniTable>,
@@ -28,10 +29,6 @@ pub struct SniResolver {
 }
 
 impl SniResolver {
-    pub(crate) fn new(provider: &CryptoProvider) -> Self {
-        Self { current: ArcSwapOption::empty(), suites: Suites::of(provider) }
-    }
-
     /// The table that answers at this moment.
     pub fn table(&self) -> Option<Arc<SniTable>> {
         self.current.load_full()
@@ -77,15 +74,6 @@ impl SniResolver {
             select(table.as_ref()?.map(), server_name, &offer).map(key)
         })
     }
-
-    /// Puts a table with `map` in the place of the current one and returns it. The caller is the
-    /// only writer.
-    pub(crate) fn publish(&self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
-        let generation = self.current.load().as_ref().map_or(1, |table| table.generation() + 1);
-        let table = Arc::new(SniTable::new(map, generation));
-        self.current.store(Some(Arc::clone(&table)));
-        table
-    }
 }
 
 impl ResolvesServerCert for SniResolver {
@@ -101,6 +89,36 @@ impl ResolvesServerCert for SniResolver {
 impl fmt::Debug for SniResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SniResolver").field("table", &self.current.load()).finish_non_exhaustive()
+    }
+}
+
+/// The only writer of a [`SniResolver`].
+///
+/// An instance keeps its own to itself. One that belongs to no instance serves whoever builds the
+/// maps without an operation: a server whose certificates come from elsewhere, a bench.
+#[derive(Debug)]
+pub struct SniPublisher(Arc<SniResolver>);
+
+impl SniPublisher {
+    /// A resolver that serves nothing yet and signs with what `provider` can, with its writer.
+    pub fn new(provider: &CryptoProvider) -> Self {
+        let suites = Suites::of(provider);
+        Self(Arc::new(SniResolver { current: ArcSwapOption::empty(), suites }))
+    }
+
+    /// The resolver.
+    pub fn resolver(&self) -> &Arc<SniResolver> {
+        &self.0
+    }
+
+    /// Puts a table with `map` in the place of the current one and returns it. A handshake that
+    /// starts after this has returned is answered from it.
+    pub fn publish(&mut self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
+        let current = &self.0.current;
+        let generation = current.load().as_ref().map_or(1, |table| table.generation() + 1);
+        let table = Arc::new(SniTable::new(map, generation));
+        current.store(Some(Arc::clone(&table)));
+        table
     }
 }
 

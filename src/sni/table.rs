@@ -22,7 +22,7 @@ use crate::id::CertificateId;
 pub fn select<'a>(
     map: &'a SniMap<CertificateSet>,
     server_name: Option<&str>,
-    offer: &Offer,
+    offer: &Offer<'_>,
 ) -> Option<Selection<'a>> {
     let (rule, shown) = map.find_map(server_name, |set| set.best(offer))?;
     Some(Selection { rule, shown })
@@ -43,12 +43,12 @@ impl<'a> Selection<'a> {
 
     /// The id under which the certificate was configured.
     pub fn id(&self) -> &'a CertificateId {
-        &self.shown.id
+        &self.shown.named.id
     }
 
     /// The certificate.
     pub fn certificate(&self) -> &'a Arc<ServerCertificate> {
-        &self.shown.certificate
+        &self.shown.named.certificate
     }
 
     /// Chain and key, in the form that rustls takes.
@@ -59,16 +59,19 @@ impl<'a> Selection<'a> {
 
 /// The certificates of one name: one of each key type, at least one.
 #[derive(Clone, PartialEq)]
-pub struct CertificateSet {
-    /// The one that is preferred where a client can use all.
-    preferred: Shown,
-    others: Box<[Shown]>,
+pub struct CertificateSet(Certificates);
+
+#[derive(Clone, PartialEq)]
+enum Certificates {
+    One(Shown),
+    /// The one first that is preferred where a client can use all.
+    Several(Box<[Shown]>),
 }
 
 impl CertificateSet {
     /// A set of one.
     pub fn new(id: CertificateId, certificate: Arc<ServerCertificate>) -> Self {
-        Self { preferred: Shown::new(id, certificate), others: Box::default() }
+        Self(Certificates::One(Shown::new(id, certificate)))
     }
 
     /// The set with one more certificate.
@@ -83,29 +86,34 @@ impl CertificateSet {
     ) -> Result<Self, CertificateId> {
         let added = Shown::new(id, certificate);
         let same_type = |shown: &&Shown| shown.key_type() == added.key_type();
-        if let Some(other) = self.iter().find(same_type) {
-            return Err(other.id.clone());
+        if let Some(other) = self.all().iter().find(same_type) {
+            return Err(other.named.id.clone());
         }
-        let mut all: Vec<Shown> = self.iter().cloned().collect();
+        let mut all = self.all().to_vec();
         all.push(added);
         all.sort_by_key(|shown| shown.key_type() == KeyType::Rsa);
-        let mut all = all.into_iter();
-        let preferred = all.next().unwrap_or_else(|| self.preferred.clone());
-        Ok(Self { preferred, others: all.collect() })
+        Ok(Self(Certificates::Several(all.into())))
     }
 
     /// Each certificate with its id, the preferred one first.
     pub fn certificates(&self) -> impl Iterator<Item = (&CertificateId, &Arc<ServerCertificate>)> {
-        self.iter().map(|shown| (&shown.id, &shown.certificate))
+        self.all().iter().map(|shown| (&shown.named.id, &shown.named.certificate))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Shown> {
-        std::iter::once(&self.preferred).chain(&self.others)
+    fn all(&self) -> &[Shown] {
+        match &self.0 {
+            Certificates::One(shown) => std::slice::from_ref(shown),
+            Certificates::Several(all) => all,
+        }
     }
 
-    fn best(&self, offer: &Offer) -> Option<&Shown> {
+    fn best(&self, offer: &Offer<'_>) -> Option<&Shown> {
+        let all = match &self.0 {
+            Certificates::One(shown) => return offer.takes(shown.schemes).then_some(shown),
+            Certificates::Several(all) => all,
+        };
         let mut best: Option<(Suitability, &Shown)> = None;
-        for shown in self.iter() {
+        for shown in all {
             let Some(suitability) = offer.suits(shown.schemes) else {
                 continue;
             };
@@ -119,18 +127,23 @@ impl CertificateSet {
 
 impl fmt::Debug for CertificateSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        f.debug_list().entries(self.all()).finish()
     }
 }
 
 /// One certificate, with what a lookup reads of it kept beside it: no pointer is followed before
-/// the answer is found.
+/// the answer is found. What a lookup does not read is kept elsewhere: large tables are as fast as
+/// they are small.
 #[derive(Clone)]
 struct Shown {
     schemes: SchemeSet,
     certified_key: Arc<CertifiedKey>,
-    certificate: Arc<ServerCertificate>,
+    named: Arc<Named>,
+}
+
+struct Named {
     id: CertificateId,
+    certificate: Arc<ServerCertificate>,
 }
 
 impl Shown {
@@ -138,28 +151,28 @@ impl Shown {
         Self {
             schemes: SchemeSet::of(certificate.schemes()),
             certified_key: Arc::clone(certificate.certified_key()),
-            certificate,
-            id,
+            named: Arc::new(Named { id, certificate }),
         }
     }
 
     fn key_type(&self) -> KeyType {
-        self.certificate.key_type()
+        self.named.certificate.key_type()
     }
 }
 
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.id, self.key_type())
+        write!(f, "{} ({})", self.named.id, self.key_type())
     }
 }
 
 impl PartialEq for Shown {
     /// Equal where nobody outside could tell them apart.
     fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-            && (Arc::ptr_eq(&self.certificate, &other.certificate)
-                || self.certificate.same_chain(&other.certificate))
+        let (ours, theirs) = (&self.named, &other.named);
+        ours.id == theirs.id
+            && (Arc::ptr_eq(&ours.certificate, &theirs.certificate)
+                || ours.certificate.same_chain(&theirs.certificate))
     }
 }
 

@@ -1,0 +1,217 @@
+//! What does a full mutual TLS handshake cost the server, beside bare rustls?
+//!
+//! **Timed** is the server's part alone: from its `ServerConnection::new` to the end of the
+//! handshake, every call that reads, processes and writes. The client's part is driven in memory
+//! between these calls and not counted. The device's certificate is P-256 and issued by the CA
+//! itself, the server's is P-256, the key exchange X25519.
+//!
+//! **The baseline** is a rustls `ServerConfig` with one certificate and a `WebPkiClientVerifier`
+//! with one root. Like ours it resumes nothing and sends no tickets: rustls' defaults would cost
+//! it more.
+//!
+//! `tls13` and `tls12` compare the configurations (`Instance::server_config`) on plain connections.
+//! `tls13-listener` compares `Acceptor::accept` with tokio-rustls' `TlsAcceptor` over in-memory
+//! streams, by the time in which the server's future is polled: ours reads the ClientHello first,
+//! has a deadline and a permit, and ends with the gate. Our instance holds 1,000 names and 10,000
+//! CAs.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mqtls::{Acceptor, CaStatus, Connection};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
+use rustls_pki_types::ServerName;
+use side_by_side::{Contenders, SideBySide};
+use support::{Door, Identity, TestCa, client, provider};
+use tokio::io::DuplexStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+mod side_by_side;
+#[expect(clippy::panic, clippy::indexing_slicing, reason = "written for tests")]
+#[path = "../tests/api/support.rs"]
+mod support;
+
+fn main() {
+    let mut benches = SideBySide::from_args("handshake");
+    for (case, version) in [("tls13", &rustls::version::TLS13), ("tls12", &rustls::version::TLS12)]
+    {
+        benches.compare(case, SLICE, || {
+            let servers = Servers::new();
+            let client = servers.client(version);
+            let again = Arc::clone(&client);
+            let ours = servers.door.instance.server_config();
+            Contenders {
+                mqtls: each(move || shake(&ours, &client)),
+                baseline: each(move || shake(&servers.bare, &again)),
+            }
+        });
+    }
+    benches.compare("tls13-listener", SLICE, || {
+        let servers = Servers::new();
+        let client = servers.client(&rustls::version::TLS13);
+        let again = Arc::clone(&client);
+        let runtime = Arc::new(Builder::new_current_thread().enable_time().build().unwrap());
+        let runtime_again = Arc::clone(&runtime);
+        let ours = servers.door.acceptor;
+        let bare = TlsAcceptor::from(servers.bare);
+        Contenders {
+            mqtls: each(move || knock(&runtime, &client, |io| accept(&ours, io))),
+            baseline: each(move || knock(&runtime_again, &again, |io| accept_bare(&bare, io))),
+        }
+    });
+    benches.finish();
+}
+
+/// The two servers, and the device that comes to both.
+struct Servers {
+    door: Door,
+    bare: Arc<ServerConfig>,
+    device: Identity,
+}
+
+impl Servers {
+    fn new() -> Self {
+        let door = Door::open();
+        let server = door.server_ca.server(&["localhost"]);
+        door.put("default", &server);
+        let names: Vec<_> =
+            (0..NAMES).map(|number| format!("tenant-{number}.example.com")).collect();
+        for name in &names {
+            door.put(name, &door.server_ca.server(&[name]));
+        }
+        let entries: Vec<_> = names.iter().map(|name| format!("{name}#{name}")).collect();
+        door.set_sni("default", &(entries.join(";") + ";localhost#default")).unwrap();
+
+        let ca = TestCa::root("fleet CA");
+        door.register(&ca, CaStatus::Active).unwrap();
+        for number in 1..CAS {
+            let other = TestCa::root(&format!("fleet CA {number}"));
+            door.register(&other, CaStatus::Active).unwrap();
+        }
+        let bare = Arc::new(bare_config(&door, &ca, &server));
+        Self { bare, device: ca.device("device"), door }
+    }
+
+    fn client(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+        Arc::new(client(Some(&self.device), version))
+    }
+}
+
+fn bare_config(door: &Door, ca: &TestCa, server: &Identity) -> ServerConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.der.clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(&door.clock) as _)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(server.chain.clone(), server.key_der())
+        .unwrap();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_tls13_tickets = 0;
+    config
+}
+
+/// A slice of what times itself.
+fn each(mut handshake: impl FnMut() -> Duration) -> impl FnMut(u64) -> Duration {
+    move |iterations| (0..iterations).map(|_| handshake()).sum()
+}
+
+/// One handshake on plain connections; the time of the server's part.
+fn shake(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Duration {
+    let mut client = ClientConnection::new(Arc::clone(client), server_name()).unwrap();
+    let mut to_server = Vec::new();
+    let mut to_client = Vec::new();
+    let config = Arc::clone(config);
+
+    let mut start = Instant::now();
+    let mut server = ServerConnection::new(config).unwrap();
+    let mut spent = start.elapsed();
+    while client.is_handshaking() || server.is_handshaking() {
+        to_server.clear();
+        while client.wants_write() {
+            client.write_tls(&mut to_server).unwrap();
+        }
+        to_client.clear();
+
+        start = Instant::now();
+        let mut received = to_server.as_slice();
+        while !received.is_empty() {
+            server.read_tls(&mut received).unwrap();
+            server.process_new_packets().unwrap();
+        }
+        while server.wants_write() {
+            server.write_tls(&mut to_client).unwrap();
+        }
+        spent += start.elapsed();
+
+        let mut received = to_client.as_slice();
+        while !received.is_empty() {
+            client.read_tls(&mut received).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+    assert!(server.peer_certificates().is_some());
+    spent
+}
+
+/// One handshake over an in-memory stream; the time in which the server's future was polled.
+fn knock<F: Future>(
+    runtime: &Runtime,
+    client: &Arc<ClientConfig>,
+    accept: impl FnOnce(DuplexStream) -> F,
+) -> Duration {
+    let connector = TlsConnector::from(Arc::clone(client));
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    runtime.block_on(async {
+        let server = polled(accept(far));
+        let (connected, (_accepted, spent)) =
+            tokio::join!(connector.connect(server_name(), near), server);
+        connected.unwrap();
+        spent
+    })
+}
+
+async fn accept(acceptor: &Acceptor, io: DuplexStream) -> Connection<DuplexStream> {
+    let connection = acceptor.accept(io).await.unwrap();
+    assert!(connection.device().is_some());
+    connection
+}
+
+async fn accept_bare(acceptor: &TlsAcceptor, io: DuplexStream) -> TlsStream<DuplexStream> {
+    let stream = acceptor.accept(io).await.unwrap();
+    assert!(stream.get_ref().1.peer_certificates().is_some());
+    stream
+}
+
+/// What a future gives, and the time in which it was polled.
+async fn polled<F: Future>(future: F) -> (F::Output, Duration) {
+    let mut spent = Duration::ZERO;
+    let mut future = pin!(future);
+    let output = poll_fn(|context| {
+        let start = Instant::now();
+        let poll = future.as_mut().poll(context);
+        spent += start.elapsed();
+        poll
+    });
+    (output.await, spent)
+}
+
+fn server_name() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+const NAMES: usize = 1_000;
+const CAS: usize = 10_000;
+/// A handshake is a slice: it takes a good quarter of a millisecond on both sides together.
+const SLICE: u64 = 1;
