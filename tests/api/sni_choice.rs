@@ -273,12 +273,13 @@ fn k04_the_default_may_be_a_pair_too() {
     let pair = CertificateSet::new("rsa".parse().unwrap(), rsa);
     let pair = pair.with("ecdsa".parse().unwrap(), ecdsa).unwrap();
     let map = SniMap::new(pair, BTreeMap::new());
+    let (server, suites) = (Suites::of(&provider()), suites_of(&provider()));
     for (schemes, id) in [(&[PSS][..], "rsa"), (&[PSS, P256], "ecdsa"), (&[P256], "ecdsa")] {
-        let offer = Offer::new(&Suites::of(&provider()), schemes, &suites_of(&provider()));
+        let offer = Offer::new(&server, schemes, &suites);
         let selection = select(&map, None, &offer).unwrap();
         assert_eq!((selection.rule(), selection.id().as_str()), (Rule::Default, id));
     }
-    let offer = Offer::new(&Suites::of(&provider()), &[P384], &suites_of(&provider()));
+    let offer = Offer::new(&server, &[P384], &suites);
     assert!(select(&map, None, &offer).is_none());
 }
 
