@@ -45,7 +45,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, PemError> {
         return Err(PemError::NoSection);
     }
     let last_line = lines(text).rfind(|line| !line.trim_ascii().is_empty());
-    if last_line.is_some_and(|line| !line.starts_with(b"-----END ")) {
+    if last_line.is_some_and(|line| !is_end(line)) {
         return Err(PemError::TrailingData);
     }
     Ok(sections)
@@ -64,12 +64,23 @@ fn refuse_strangers(text: &[u8]) -> Result<(), PemError> {
         if label == b"ENCRYPTED PRIVATE KEY" {
             return Err(PemError::EncryptedKey);
         }
-        if label != EC_PARAMETERS && SectionKind::try_from(label).is_err() {
+        if !is_known(label) {
             let shown: Vec<u8> = label.iter().take(MAX_LABEL_SHOWN).copied().collect();
             return Err(PemError::UnknownSection(String::from_utf8_lossy(&shown).into_owned()));
         }
     }
     Ok(())
+}
+
+/// Whether a section ends here and nothing else stands in the line. The decoder is content with a
+/// line that begins so.
+fn is_end(line: &[u8]) -> bool {
+    let label = line.trim_ascii_end().strip_prefix(b"-----END ");
+    label.and_then(|label| label.strip_suffix(b"-----")).is_some_and(is_known)
+}
+
+fn is_known(label: &[u8]) -> bool {
+    label == EC_PARAMETERS || SectionKind::try_from(label).is_ok()
 }
 
 fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {

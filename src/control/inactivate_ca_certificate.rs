@@ -30,6 +30,9 @@ pub struct InactivateCaCertificateResponse {
     pub sn: SerialNumber,
     /// Whether the CA had another status before. Not on the wire.
     pub changed: bool,
+    /// The active CAs with the same subject and key: a renewed certificate, through which the
+    /// devices stay in. Not on the wire.
+    pub active_twins: Vec<SerialNumber>,
 }
 
 impl InactivateCaCertificate {
@@ -56,13 +59,18 @@ impl InactivateCaCertificate {
         caller: &Caller,
     ) -> Result<InactivateCaCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
-            let changed = instance.trust().set_status(&self.sn, CaStatus::Inactive);
-            let changed = changed.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))?;
+            let set = instance.trust().set_status(&self.sn, CaStatus::Inactive);
+            let set = set.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))?;
             tracing::info!(
-                action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn, changed,
-                "operation applied"
+                action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn,
+                changed = set.changed, active_twins = ?set.active_twins, "operation applied"
             );
-            Ok(InactivateCaCertificateResponse { request_id, sn: self.sn.clone(), changed })
+            Ok(InactivateCaCertificateResponse {
+                request_id,
+                sn: self.sn.clone(),
+                changed: set.changed,
+                active_twins: set.active_twins,
+            })
         })
     }
 }

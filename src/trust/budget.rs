@@ -4,27 +4,29 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 
-/// The certificate-signature checks that are left to one handshake.
+/// The certificate-signature checks of one handshake, counted as they are asked for.
 ///
 /// webpki's own limit of 100 checks a call holds for one anchor and costs milliseconds; this one
 /// holds over all anchors that are tried. Six intermediates whose names alternate cost 82 checks
 /// without it.
 #[derive(Debug)]
-pub(super) struct Budget(AtomicU32);
+pub(super) struct Budget {
+    asked: AtomicU32,
+}
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self(AtomicU32::new(MAX_CHECKS))
+        Self { asked: AtomicU32::new(0) }
     }
 
     /// Whether a check was refused because none was left.
     pub(super) fn is_overdrawn(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == OVERDRAWN
+        self.asked.load(Ordering::Relaxed) > MAX_CHECKS
     }
 
     /// How many checks were computed.
     pub(super) fn spent(&self) -> u32 {
-        MAX_CHECKS - self.0.load(Ordering::Relaxed).min(MAX_CHECKS)
+        self.asked.load(Ordering::Relaxed).min(MAX_CHECKS)
     }
 
     /// The algorithms, each counting against this budget.
@@ -36,12 +38,8 @@ impl Budget {
     }
 
     fn spend(&self) -> Result<(), InvalidSignature> {
-        let next = match self.0.load(Ordering::Relaxed) {
-            0 | OVERDRAWN => OVERDRAWN,
-            left => left - 1,
-        };
-        self.0.store(next, Ordering::Relaxed);
-        if next == OVERDRAWN { Err(InvalidSignature) } else { Ok(()) }
+        let before = self.asked.fetch_add(1, Ordering::Relaxed);
+        if before < MAX_CHECKS { Ok(()) } else { Err(InvalidSignature) }
     }
 }
 
@@ -79,4 +77,3 @@ impl SignatureVerificationAlgorithm for Metered<'_> {
 /// One path needs one check for each of its certificates but the anchor, so at most nine here; the
 /// rest is room for candidates that share a name.
 const MAX_CHECKS: u32 = 16;
-const OVERDRAWN: u32 = u32::MAX;

@@ -42,7 +42,7 @@ impl PathCheck<'_> {
         budget: &Budget,
     ) -> Result<Verdict, Refusal> {
         check_size(end_entity, intermediates)?;
-        let leaf = EndEntityCert::try_from(end_entity).map_err(|_| Refusal::Unreadable)?;
+        let leaf = EndEntityCert::try_from(end_entity).map_err(Refusal::of_reading)?;
         let links = Links::of(end_entity, intermediates);
         let chain: Vec<_> = links.0.iter().map(|link| link.der.clone()).collect();
         let metered = budget.meter(self.algorithms.all);
@@ -166,6 +166,16 @@ impl PathCheck<'_> {
 }
 
 impl Refusal {
+    /// What webpki reads and does not speak is another matter than what it cannot read.
+    fn of_reading(error: webpki::Error) -> Self {
+        match error {
+            webpki::Error::UnsupportedCriticalExtension | webpki::Error::UnsupportedCertVersion => {
+                Self::Invalid(error)
+            }
+            _ => Self::Unreadable,
+        }
+    }
+
     fn of_webpki(error: webpki::Error) -> Self {
         match error {
             webpki::Error::UnknownIssuer

@@ -89,7 +89,7 @@ impl CaRegistry {
                 false => RegisterError::SerialInUse(serial),
             });
         }
-        if self.count_twins(certificate.identity()) >= MAX_TWINS {
+        if self.twins(certificate.identity()).count() >= MAX_TWINS {
             return Err(RegisterError::TooManyTwins(serial));
         }
         ledger.last_order += 1;
@@ -107,11 +107,20 @@ impl CaRegistry {
         Ok(authority)
     }
 
-    /// Sets a status; tells whether it was another one before. `None` where no CA is registered
-    /// under the serial number.
-    pub(crate) fn set_status(&self, serial: &SerialNumber, status: CaStatus) -> Option<bool> {
+    /// Sets a status. `None` where no CA is registered under the serial number.
+    pub(crate) fn set_status(
+        &self,
+        serial: &SerialNumber,
+        status: CaStatus,
+    ) -> Option<StatusChange> {
         let _ledger = self.writer();
-        self.get(serial).map(|authority| authority.set_status(status))
+        let authority = self.get(serial)?;
+        let changed = authority.set_status(status);
+        let others = self.twins(authority.certificate().identity());
+        let others = others.filter(|twin| !Arc::ptr_eq(twin, &authority));
+        let active = others.filter(|twin| twin.status() == CaStatus::Active);
+        let active_twins = active.map(|twin| twin.certificate().serial().clone()).collect();
+        Some(StatusChange { changed, active_twins })
     }
 
     /// Forgets a CA. Whoever still holds its record sees it inactive.
@@ -160,9 +169,11 @@ impl CaRegistry {
         inactive.map_or(Standing::Unregistered, Standing::Inactive)
     }
 
-    fn count_twins(&self, identity: &CaIdentity) -> usize {
+    /// The records with this subject and key, in the order of their registration.
+    fn twins(&self, identity: &CaIdentity) -> impl Iterator<Item = Arc<Authority>> {
         let of_key = records(&self.by_public_key, identity.public_key());
-        of_key.iter().filter(|ca| ca.certificate().identity() == identity).count()
+        let twins = of_key.iter().filter(|ca| ca.certificate().identity() == identity);
+        twins.cloned().collect::<Vec<_>>().into_iter()
     }
 
     fn check_usable(
@@ -210,6 +221,15 @@ impl fmt::Debug for CaRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CaRegistry").field("authorities", &self.len()).finish_non_exhaustive()
     }
+}
+
+/// What setting a status came to.
+#[derive(Debug)]
+pub(crate) struct StatusChange {
+    /// Whether it was another one before.
+    pub(crate) changed: bool,
+    /// The other active records with the same subject and key.
+    pub(crate) active_twins: Vec<SerialNumber>,
 }
 
 /// What is registered about a CA on a path.

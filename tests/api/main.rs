@@ -2,9 +2,18 @@
 #![cfg(test)]
 
 mod certificates;
+mod client_auth;
 mod control;
+mod device;
+mod gate;
 mod listener;
 mod lookup_allocates_nothing;
+mod path;
+mod path_limits;
+mod path_status;
+mod registration;
+mod registry;
+mod resumption;
 mod sni_choice;
 mod sni_config;
 mod support;

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each binary that includes this file uses a part of it")]
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt::{Debug, Write};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,15 +20,20 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, RsaKeySize, SignatureAlgorithm,
 };
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
     SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::field::Field;
@@ -144,6 +150,21 @@ impl TestCa {
         self.issue(&params, Arc::new(key))
     }
 
+    /// A second certificate for this CA's name and key, as a renewal makes it, its parameters
+    /// changed by `change` before it is signed.
+    pub(crate) fn twin(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = self.params.clone();
+        params.serial_number = Some(unused_serial());
+        change(&mut params);
+        let der = params.self_signed(self.key.as_ref()).unwrap().der().clone();
+        Self { der, params, key: Arc::clone(&self.key) }
+    }
+
+    /// The CA's own certificate with its key, shown as if a device's.
+    pub(crate) fn as_device(&self) -> Identity {
+        Identity { chain: vec![self.der.clone()], key: Arc::clone(&self.key) }
+    }
+
     /// What an operator registers.
     pub(crate) fn certificate(&self) -> CaCertificate {
         CaCertificate::from_der(&self.der).unwrap()
@@ -172,6 +193,17 @@ fn ca_params(name: &str) -> CertificateParams {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+/// A serial number that no other certificate of the run has: rcgen draws its own from the key.
+fn unused_serial() -> rcgen::SerialNumber {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    rcgen::SerialNumber::from(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+}
+
+/// A date for a certificate, in seconds since 1970.
+pub(crate) fn date(seconds: u64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(seconds.try_into().unwrap()).unwrap()
 }
 
 /// A chain, end entity first, and the key of its end entity.
@@ -277,6 +309,7 @@ impl Door {
 
     /// A door before its first `SetSniConfig`.
     pub(crate) fn unconfigured(client_auth: ClientAuth, provider: Arc<CryptoProvider>) -> Self {
+        listen_to_the_log();
         let source = Arc::new(Memory::new());
         let clock = TestClock::at(NOW);
         let instances =
@@ -286,6 +319,23 @@ impl Door {
         let acceptor = Acceptor::new(&instance);
         let server_ca = TestCa::root("server CA");
         Self { instances, instance, source, clock, acceptor, server_ca }
+    }
+
+    /// The door of another instance of the same set, with a default certificate of its own.
+    pub(crate) fn beside(&self, id: &str) -> Self {
+        let spec = InstanceSpec::new(id.parse().unwrap()).client_auth(self.instance.client_auth());
+        let instance = self.instances.create(spec).unwrap();
+        let door = Self {
+            instances: self.instances.clone(),
+            source: Arc::clone(&self.source),
+            clock: Arc::clone(&self.clock),
+            acceptor: Acceptor::new(&instance),
+            server_ca: self.server_ca.clone(),
+            instance,
+        };
+        door.put("default", &door.server_ca.server(&["localhost"]));
+        door.set_sni("default", "").unwrap();
+        door
     }
 
     /// Keeps a certificate in the source.
@@ -312,11 +362,19 @@ impl Door {
         ca: &TestCa,
         status: CaStatus,
     ) -> Result<control::RegisterCaResponse, mqtls::OperationError> {
+        self.register_certificate(ca.certificate(), status)
+    }
+
+    pub(crate) fn register_certificate(
+        &self,
+        certificate: CaCertificate,
+        status: CaStatus,
+    ) -> Result<control::RegisterCaResponse, mqtls::OperationError> {
         RegisterCa {
             mqtt_instance_id: self.instance.id().clone(),
             name: "fleet".into(),
             status,
-            certificate: ca.certificate(),
+            certificate,
         }
         .apply(&self.instances, &Caller::local())
     }
@@ -351,43 +409,136 @@ impl Door {
     /// Knocks with a client configuration of the test's choice.
     pub(crate) async fn visit(&self, config: ClientConfig, server_name: &str) -> Visit {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let server_name = ServerName::try_from(server_name.to_owned()).unwrap();
-        let connector = TlsConnector::from(Arc::new(config));
-        let (server, client) =
-            tokio::join!(self.acceptor.accept(far), connector.connect(server_name, near));
-        Visit::of(server, client).await
+        let admitted = Notify::new();
+        let (server, client) = tokio::join!(
+            accept(&self.acceptor, far, &admitted),
+            connect(config, server_name, near, &admitted)
+        );
+        Visit { server, client }
     }
+}
+
+/// The server's side of a handshake.
+async fn accept(
+    acceptor: &Acceptor,
+    io: DuplexStream,
+    admitted: &Notify,
+) -> Result<Connection<DuplexStream>, Refused> {
+    let result = acceptor.accept(io).await;
+    if result.is_ok() {
+        admitted.notify_one();
+    }
+    result
+}
+
+/// The client's side of a handshake: an established stream, or the alert that the client read;
+/// `None` for a close without one. A TLS 1.3 client believes in the handshake before the server has
+/// judged it, so it reads until it knows.
+async fn connect(
+    config: ClientConfig,
+    server_name: &str,
+    io: DuplexStream,
+    admitted: &Notify,
+) -> Result<TlsStream<DuplexStream>, Option<AlertDescription>> {
+    let server_name = ServerName::try_from(server_name.to_owned()).unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(server_name, io).await.map_err(alert_in)?;
+    let mut byte = [0];
+    tokio::select! {
+        () = admitted.notified() => Ok(stream),
+        read = stream.read(&mut byte) => match read {
+            Ok(0) => Err(None),
+            Ok(_) => panic!("a refused client read application data"),
+            Err(error) => Err(alert_in(error)),
+        },
+    }
+}
+
+/// A handshake with the test in the middle of the wire: what the server sends goes through, what
+/// the client sends waits until the test lets it on.
+pub(crate) struct HeldHandshake {
+    server: JoinHandle<Result<Connection<DuplexStream>, Refused>>,
+    client: JoinHandle<Result<TlsStream<DuplexStream>, Option<AlertDescription>>>,
+    from_client: ReadHalf<DuplexStream>,
+    to_server: WriteHalf<DuplexStream>,
+}
+
+impl HeldHandshake {
+    /// Begins; nothing has reached the server yet.
+    pub(crate) fn begin(door: &Door, config: ClientConfig) -> Self {
+        let (near, client_side) = tokio::io::duplex(64 * 1024);
+        let (server_side, far) = tokio::io::duplex(64 * 1024);
+        let (from_client, to_client) = tokio::io::split(client_side);
+        let (from_server, to_server) = tokio::io::split(server_side);
+        tokio::spawn(carry(from_server, to_client));
+        let acceptor = door.acceptor.clone();
+        let admitted = Arc::new(Notify::new());
+        let told = Arc::clone(&admitted);
+        Self {
+            server: tokio::spawn(async move { accept(&acceptor, far, &admitted).await }),
+            client: tokio::spawn(async move { connect(config, "localhost", near, &told).await }),
+            from_client,
+            to_server,
+        }
+    }
+
+    /// Begins and lets the ClientHello through; what comes back are the records with which the
+    /// client answers the server's flight, its certificate among them. They have not been sent on.
+    pub(crate) async fn up_to_the_certificate(
+        door: &Door,
+        config: ClientConfig,
+    ) -> (Self, VecDeque<Vec<u8>>) {
+        let mut held = Self::begin(door, config);
+        let hello = held.flight().await;
+        held.pass(hello).await;
+        let answer = held.flight().await;
+        (held, answer)
+    }
+
+    /// The records that the client sends until it waits for the server.
+    pub(crate) async fn flight(&mut self) -> VecDeque<Vec<u8>> {
+        let mut bytes = vec![0; 64 * 1024];
+        let length = self.from_client.read(&mut bytes).await.unwrap();
+        let mut rest = &bytes[..length];
+        let mut records = VecDeque::new();
+        while let [_, _, _, high, low, ..] = *rest {
+            let (record, behind) = rest.split_at(5 + usize::from(u16::from_be_bytes([high, low])));
+            records.push_back(record.to_vec());
+            rest = behind;
+        }
+        records
+    }
+
+    /// Lets these records through, one by one.
+    pub(crate) async fn pass(&mut self, records: impl IntoIterator<Item = Vec<u8>>) {
+        for record in records {
+            self.to_server.write_all(&record).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets everything through from now on, and tells how it went.
+    pub(crate) async fn release(self) -> Visit {
+        tokio::spawn(carry(self.from_client, self.to_server));
+        let (server, client) = tokio::join!(self.server, self.client);
+        Visit { server: server.unwrap(), client: client.unwrap() }
+    }
+}
+
+async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>) {
+    // Either side may be gone: that is what the other one is to see.
+    let _ended = tokio::io::copy(&mut from, &mut to).await;
+    let _ended = to.shutdown().await;
 }
 
 /// How a handshake went, on both sides.
 pub(crate) struct Visit {
     pub(crate) server: Result<Connection<DuplexStream>, Refused>,
-    /// An established stream, or the alert that the client read; `None` for a close without one.
+    /// As [`connect`] tells it.
     pub(crate) client: Result<TlsStream<DuplexStream>, Option<AlertDescription>>,
 }
 
 impl Visit {
-    /// A TLS 1.3 client believes in the handshake before the server has judged it, so it reads
-    /// until it knows.
-    async fn of(
-        server: Result<Connection<DuplexStream>, Refused>,
-        client: std::io::Result<TlsStream<DuplexStream>>,
-    ) -> Self {
-        let mut stream = match client {
-            Ok(stream) => stream,
-            Err(error) => return Self { server, client: Err(alert_in(error)) },
-        };
-        let client = match &server {
-            Ok(_) => Ok(stream),
-            Err(_) => match stream.read(&mut [0; 1]).await {
-                Ok(0) => Err(None),
-                Ok(_) => panic!("a refused client read application data"),
-                Err(error) => Err(alert_in(error)),
-            },
-        };
-        Self { server, client }
-    }
-
     /// The connection of an admitted device, after a byte went each way.
     pub(crate) async fn admitted(self) -> Connection<DuplexStream> {
         let mut server = self.server.unwrap();
@@ -404,6 +555,16 @@ impl Visit {
     /// Why the device was not believed, after asserting that the client read `unknown_ca`.
     pub(crate) fn not_believed(self) -> trust::Refusal {
         assert_eq!(self.client.unwrap_err(), Some(AlertDescription::UnknownCA));
+        match self.server.unwrap_err() {
+            Refused::Device(refusal) => refusal,
+            other => panic!("refused for another reason: {other:?}"),
+        }
+    }
+
+    /// Why the device was turned away at the gate, after asserting that the client, for whom the
+    /// handshake had gone well, saw the connection close before any byte.
+    pub(crate) fn turned_away_at_the_gate(self) -> trust::Refusal {
+        assert_eq!(self.client.unwrap_err(), None);
         match self.server.unwrap_err() {
             Refused::Device(refusal) => refusal,
             other => panic!("refused for another reason: {other:?}"),
@@ -449,16 +610,54 @@ pub(crate) fn client_speaking(
     identity: Option<&Identity>,
 ) -> ClientConfig {
     let verifier = TakesAnyServer(provider.clone());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    match identity {
-        None => builder.with_no_client_auth(),
-        Some(identity) => {
-            builder.with_client_auth_cert(identity.chain.clone(), identity.key_der()).unwrap()
-        }
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    if let Some(identity) = identity {
+        show(&mut config, identity.chain.clone(), identity.key_der());
+    }
+    config
+}
+
+/// A client that shows a chain and signs with a key that is not the chain's.
+pub(crate) fn thief(
+    stolen: &Identity,
+    own: &Identity,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let mut config = client(None, version);
+    show(&mut config, stolen.chain.clone(), own.key_der());
+    config
+}
+
+/// Unlike rustls' own builder this looks at nothing: what is wrong with a chain or its key is for
+/// the server to find.
+fn show(
+    config: &mut ClientConfig,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) {
+    let key = config.crypto_provider().key_provider.load_private_key(key).unwrap();
+    config.client_auth_cert_resolver = Arc::new(Always(Arc::new(CertifiedKey::new(chain, key))));
+}
+
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Always {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 
@@ -518,12 +717,7 @@ pub(crate) struct Logged {
 
 impl Log {
     pub(crate) fn start() -> Self {
-        static SUBSCRIBED: Once = Once::new();
-        SUBSCRIBED.call_once(|| {
-            let subscriber = tracing_subscriber::registry().with(Recorder);
-            tracing::subscriber::set_global_default(subscriber).unwrap();
-            tracing::callsite::rebuild_interest_cache();
-        });
+        listen_to_the_log();
         LOGGED.with_borrow_mut(|logged| *logged = Some(Vec::new()));
         Self(PhantomData)
     }
@@ -683,4 +877,66 @@ impl Peer {
             self.read_some(near).await;
         }
     }
+}
+
+/// The signature checks that each device certificate cost which was examined on this thread, as the
+/// log at `trace` tells.
+pub(crate) struct Examinations(());
+
+impl Examinations {
+    /// Watches from now on.
+    pub(crate) fn watch() -> Self {
+        let this = Self(());
+        this.take();
+        this
+    }
+
+    /// What was seen since the last call.
+    pub(crate) fn take(&self) -> Vec<u64> {
+        SIGNATURE_CHECKS.take()
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&self) {
+        for _ in 0..1000 {
+            if !self.take().is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("no device certificate is examined");
+    }
+}
+
+thread_local! {
+    static SIGNATURE_CHECKS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// For the whole process: with a subscriber per thread, a thread without one can switch the event
+/// off for all others.
+fn listen_to_the_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let subscriber = tracing_subscriber::registry().with(Recorder).with(SignatureChecks);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        tracing::callsite::rebuild_interest_cache();
+    });
+}
+
+struct SignatureChecks;
+
+impl<S: Subscriber> Layer<S> for SignatureChecks {
+    fn on_event(&self, event: &Event<'_>, _context: LayerContext<'_, S>) {
+        event.record(&mut Self);
+    }
+}
+
+impl tracing::field::Visit for SignatureChecks {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "signature_checks" {
+            SIGNATURE_CHECKS.with_borrow_mut(|checks| checks.push(value));
+        }
+    }
+
+    fn record_debug(&mut self, _field: &Field, _value: &dyn Debug) {}
 }

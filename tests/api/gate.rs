@@ -1,0 +1,194 @@
+//! A change in the middle of a handshake counts for that handshake.
+
+use mqtls::CaStatus::{Active, Inactive};
+use mqtls::Refused;
+use mqtls::instance::Outcome;
+use mqtls::trust::Refusal;
+use rustls::{ClientConfig, SupportedProtocolVersion};
+
+use crate::support::{Door, Examinations, HeldHandshake, Identity, TestCa, VERSIONS, client};
+
+/// What an operator does while the handshake is held.
+type Change = fn(&Door, &TestCa);
+
+/// Changes after which a handshake that had begun before must not go on, with the reason that is
+/// found by a verifier that comes after them.
+fn changes(ca: &TestCa) -> [(Change, Refusal); 4] {
+    let changed = Refusal::ChangedMeanwhile(ca.serial());
+    [
+        (|door, ca| drop(door.deactivate(ca)), Refusal::InactiveCa(ca.serial())),
+        (
+            |door, ca| {
+                door.deactivate(ca);
+                door.activate(ca);
+            },
+            changed.clone(),
+        ),
+        (|door, ca| drop(door.delete(ca)), Refusal::UnknownIssuer),
+        (
+            |door, ca| {
+                door.delete(ca);
+                door.register(ca, Active).unwrap();
+            },
+            changed,
+        ),
+    ]
+}
+
+/// Changes that are none for the device's CA.
+const UNRELATED: [Change; 3] = [
+    |door, _| drop(door.register(&TestCa::root("stranger"), Active).unwrap()),
+    |door, _| {
+        let stranger = TestCa::root("stranger");
+        door.register(&stranger, Active).unwrap();
+        door.deactivate(&stranger);
+        door.delete(&stranger);
+    },
+    |door, ca| assert!(!door.activate(ca).changed),
+];
+
+#[tokio::test]
+async fn a_change_between_client_hello_and_certificate_refuses_the_device() {
+    for version in VERSIONS {
+        let ca = TestCa::root("fleet");
+        let device = ca.device("device");
+        for (change, expected) in changes(&ca) {
+            let door = Door::open();
+            door.register(&ca, Active).unwrap();
+            let config = client(Some(&device), version);
+            let (mut held, certificate) = HeldHandshake::up_to_the_certificate(&door, config).await;
+            change(&door, &ca);
+            held.pass(certificate).await;
+            assert_eq!(held.release().await.not_believed(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ca_registered_between_client_hello_and_certificate_counts_for_the_next_handshake() {
+    for version in VERSIONS {
+        let door = Door::open();
+        let ca = TestCa::root("fleet");
+        let device = ca.device("device");
+        let config = client(Some(&device), version);
+        let (mut held, certificate) = HeldHandshake::up_to_the_certificate(&door, config).await;
+        door.register(&ca, Active).unwrap();
+        held.pass(certificate).await;
+        let refusal = held.release().await.not_believed();
+        assert_eq!(refusal, Refusal::ChangedMeanwhile(ca.serial()));
+        door.knock(Some(&device), version).await.admitted().await;
+    }
+}
+
+#[tokio::test]
+async fn an_unrelated_change_between_client_hello_and_certificate_refuses_nobody() {
+    for version in VERSIONS {
+        let ca = TestCa::root("fleet");
+        let device = ca.device("device");
+        for change in UNRELATED {
+            let door = Door::open();
+            door.register(&ca, Active).unwrap();
+            let config = client(Some(&device), version);
+            let (mut held, certificate) = HeldHandshake::up_to_the_certificate(&door, config).await;
+            change(&door, &ca);
+            held.pass(certificate).await;
+            held.release().await.admitted().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_between_verification_and_finished_is_stopped_at_the_gate() {
+    for version in VERSIONS {
+        let ca = TestCa::root("fleet");
+        let device = ca.device("device");
+        for (change, _) in changes(&ca) {
+            let door = Door::open();
+            door.register(&ca, Active).unwrap();
+            let (mut held, finished) = verified(&door, &device, version).await;
+            change(&door, &ca);
+            held.pass(finished).await;
+            let refusal = held.release().await.turned_away_at_the_gate();
+            assert_eq!(refusal, Refusal::ChangedMeanwhile(ca.serial()));
+            assert_eq!(door.instances.stats().of(Outcome::ChangedMeanwhile), 1);
+            assert_eq!(door.instances.stats().of(Outcome::Admitted), 0);
+        }
+        for change in UNRELATED {
+            let door = Door::open();
+            door.register(&ca, Active).unwrap();
+            let (mut held, finished) = verified(&door, &device, version).await;
+            change(&door, &ca);
+            held.pass(finished).await;
+            held.release().await.admitted().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_intermediate_that_is_registered_behind_its_verification_is_stopped_at_the_gate() {
+    for version in VERSIONS {
+        for status in [Active, Inactive] {
+            let door = Door::open();
+            let root = TestCa::root("root");
+            let sub = root.child("sub");
+            door.register(&root, Active).unwrap();
+            let device = sub.device("device").with_chain(&[&sub]);
+            let (mut held, finished) = verified(&door, &device, version).await;
+            door.register(&sub, status).unwrap();
+            held.pass(finished).await;
+            let refusal = held.release().await.turned_away_at_the_gate();
+            assert_eq!(refusal, Refusal::ChangedMeanwhile(sub.serial()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn l01_after_a_deactivation_at_any_step_no_stream_is_handed_out() {
+    for version in VERSIONS {
+        let ca = TestCa::root("fleet");
+        let device = ca.device("device");
+        for step in 0.. {
+            let door = Door::open();
+            door.register(&ca, Active).unwrap();
+            let config = in_small_records(client(Some(&device), version));
+            let (mut held, mut records) = HeldHandshake::up_to_the_certificate(&door, config).await;
+            if step == records.len() {
+                break;
+            }
+            let rest = records.split_off(step);
+            held.pass(records).await;
+            door.deactivate(&ca);
+            held.pass(rest).await;
+            let visit = held.release().await;
+            assert!(
+                matches!(visit.server, Err(Refused::Device(_))),
+                "step {step}: {:?}",
+                visit.server
+            );
+            assert!(visit.client.is_err());
+            assert_eq!(door.instances.stats().of(Outcome::Admitted), 0);
+        }
+    }
+}
+
+/// A handshake whose device has been verified, and the client's last record, which ends its
+/// Finished.
+async fn verified(
+    door: &Door,
+    device: &Identity,
+    version: &'static SupportedProtocolVersion,
+) -> (HeldHandshake, [Vec<u8>; 1]) {
+    let examinations = Examinations::watch();
+    let config = in_small_records(client(Some(device), version));
+    let (mut held, mut records) = HeldHandshake::up_to_the_certificate(door, config).await;
+    let last = records.pop_back().unwrap();
+    held.pass(records).await;
+    examinations.next().await;
+    (held, [last])
+}
+
+/// On TLS 1.3 Certificate, CertificateVerify and Finished would else travel in one record.
+fn in_small_records(mut config: ClientConfig) -> ClientConfig {
+    config.max_fragment_size = Some(64);
+    config
+}

@@ -1,0 +1,139 @@
+//! What a stranger's chain may cost, in certificates, bytes and signature checks.
+
+use mqtls::CaStatus::Active;
+use mqtls::trust::Refusal;
+use rcgen::CustomExtension;
+
+use crate::support::{Door, Examinations, Identity, TestCa, VERSIONS};
+
+/// An attacker who knows no more than the CA's name: `count` intermediates whose names alternate,
+/// so that every second one looks as if the CA had issued it.
+fn alternating(ca_name: &str, count: usize) -> Identity {
+    let (forged_ca, other) = (TestCa::root(ca_name), TestCa::root("other"));
+    let links: Vec<TestCa> = (0..count)
+        .map(|at| if at % 2 == 0 { other.child(ca_name) } else { forged_ca.child("other") })
+        .collect();
+    forged_ca.device("intruder").with_chain(&links.iter().collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn p08_alternating_junk_costs_16_signature_checks() {
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        let ca = TestCa::root("fleet");
+        door.register(&ca, Active).unwrap();
+        for count in [6, 8] {
+            let intruder = alternating("fleet", count);
+            let refusal = door.knock(Some(&intruder), version).await.not_believed();
+            assert_eq!(refusal, Refusal::TooManySignatureChecks);
+            assert_eq!(examinations.take(), [16], "{count} intermediates");
+        }
+        // Two of them make no more than two paths that end in the CA's name.
+        let refusal = door.knock(Some(&alternating("fleet", 2)), version).await.not_believed();
+        assert_eq!(refusal, Refusal::UnknownIssuer);
+        assert_eq!(examinations.take(), [2]);
+    }
+}
+
+#[tokio::test]
+async fn p08_an_honest_chain_costs_a_check_for_each_certificate_below_the_anchor() {
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        let root = TestCa::root("root");
+        let sub = root.child("sub");
+        door.register(&root, Active).unwrap();
+        door.knock(Some(&root.device("device")), version).await.admitted().await;
+        assert_eq!(examinations.take(), [1]);
+        let device = sub.device("device").with_chain(&[&sub]);
+        door.knock(Some(&device), version).await.admitted().await;
+        assert_eq!(examinations.take(), [2]);
+    }
+}
+
+#[tokio::test]
+async fn p08_self_issued_intermediates_cost_nothing() {
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        let ca = TestCa::root("fleet");
+        door.register(&ca, Active).unwrap();
+        for (count, expected) in [
+            (8, (Refusal::UnknownIssuer, 1)),
+            (9, (Refusal::TooManyIntermediates(9), 0)),
+            (20, (Refusal::TooManyIntermediates(20), 0)),
+            (60, (Refusal::TooManyIntermediates(60), 0)),
+        ] {
+            let forged: Vec<_> = (0..count).map(|_| TestCa::root("fleet")).collect();
+            let intruder =
+                forged[0].device("intruder").with_chain(&forged.iter().collect::<Vec<_>>());
+            let refusal = door.knock(Some(&intruder), version).await.not_believed();
+            let [checks] = examinations.take()[..] else { panic!("examined once") };
+            assert_eq!((refusal, checks), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn p08_eight_intermediates_are_looked_at_and_nine_are_not() {
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        let root = TestCa::root("root");
+        let sub = root.child("sub");
+        door.register(&root, Active).unwrap();
+        let unrelated: Vec<_> = (0..8).map(|_| TestCa::root("a").child("b")).collect();
+        for extras in [7, 8] {
+            let mut chain: Vec<_> = unrelated.iter().take(extras).collect();
+            chain.push(&sub);
+            let device = sub.device("device").with_chain(&chain);
+            let visit = door.knock(Some(&device), version).await;
+            if chain.len() == 8 {
+                visit.admitted().await;
+                assert_eq!(examinations.take(), [2]);
+            } else {
+                assert_eq!(visit.not_believed(), Refusal::TooManyIntermediates(9));
+                assert_eq!(examinations.take(), [0]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p08_a_chain_of_32_kib_is_looked_at_and_one_byte_more_is_not() {
+    const LIMIT: usize = 32 * 1024;
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        let ca = TestCa::root("fleet");
+        door.register(&ca, Active).unwrap();
+        for length in [LIMIT, LIMIT + 1] {
+            let device = device_of_length(&ca, length);
+            let visit = door.knock(Some(&device), version).await;
+            if length == LIMIT {
+                visit.admitted().await;
+                assert_eq!(examinations.take(), [1]);
+            } else {
+                assert_eq!(visit.not_believed(), Refusal::ChainTooLarge(length));
+                assert_eq!(examinations.take(), [0]);
+            }
+        }
+    }
+}
+
+/// A device's certificate of exactly this many bytes: made again until its signature, whose
+/// length varies by a byte or two, fits.
+fn device_of_length(ca: &TestCa, length: usize) -> Identity {
+    let padded = |padding| {
+        ca.device_with("device", |params| {
+            let filler = vec![0; padding];
+            params
+                .custom_extensions
+                .push(CustomExtension::from_oid_content(&[1, 3, 9999, 1], filler));
+        })
+    };
+    let overhead = padded(length / 2).end_entity().len() - length / 2;
+    let found = std::iter::repeat_with(|| padded(length - overhead));
+    found.into_iter().find(|device| device.end_entity().len() == length).unwrap()
+}

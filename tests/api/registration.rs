@@ -1,0 +1,214 @@
+//! What may be registered as a CA, and what it is refused for.
+
+use mqtls::CaStatus::Active;
+use mqtls::certificate::{CaCertificateError, PemError, SerialError};
+use mqtls::control::{Cause, ErrorCode};
+use mqtls::trust::RegisterError;
+use mqtls::{CaCertificate, OperationError};
+use rcgen::{CertificateParams, CustomExtension, IsCa, KeyUsagePurpose, SerialNumber};
+use rustls_pki_types::pem::SectionKind;
+
+use crate::support::{Door, NOW, TestCa, VERSIONS, date, key, pem};
+
+fn parsed(
+    change: impl FnOnce(&mut CertificateParams),
+) -> Result<CaCertificate, CaCertificateError> {
+    CaCertificate::from_der(&TestCa::root_with("fleet", change).der)
+}
+
+#[test]
+fn p03_what_is_no_ca_certificate_is_refused_by_its_fault() {
+    type Change = fn(&mut CertificateParams);
+    let unknown = |critical: bool| {
+        let mut extension = CustomExtension::from_oid_content(&[1, 3, 9999, 1], vec![5, 0]);
+        extension.set_criticality(critical);
+        vec![extension]
+    };
+    let cases: [(Change, Result<(), CaCertificateError>); 9] = [
+        (|_| {}, Ok(())),
+        (|params| params.is_ca = IsCa::NoCa, Err(CaCertificateError::NotACa)),
+        (|params| params.is_ca = IsCa::ExplicitNoCa, Err(CaCertificateError::NotACa)),
+        (|params| params.key_usages.clear(), Ok(())),
+        (
+            |params| params.key_usages = vec![KeyUsagePurpose::CrlSign],
+            Err(CaCertificateError::NoKeyCertSign),
+        ),
+        (
+            |params| params.distinguished_name = rcgen::DistinguishedName::new(),
+            Err(CaCertificateError::EmptySubject),
+        ),
+        (|params| params.serial_number = Some(SerialNumber::from_slice(&[0x7f; 64])), Ok(())),
+        (
+            |params| params.serial_number = Some(SerialNumber::from_slice(&[0x7f; 65])),
+            Err(SerialError::TooLong { length: 130 }.into()),
+        ),
+        (|params| params.serial_number = Some(SerialNumber::from_slice(&[0])), Ok(())),
+    ];
+    for (position, (change, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(parsed(change).map(drop), expected, "case {position}");
+    }
+    let unknown_critical = CaCertificateError::UnknownCriticalExtension("1.3.9999.1".into());
+    assert!(parsed(|params| params.custom_extensions = unknown(false)).is_ok());
+    let refused = parsed(|params| params.custom_extensions = unknown(true));
+    assert_eq!(refused.map(drop), Err(unknown_critical));
+}
+
+#[test]
+fn p03_bytes_that_are_no_one_certificate_are_refused_by_their_fault() {
+    let good = TestCa::root("fleet").der.to_vec();
+    let with_tail = [good.as_slice(), &[0]].concat();
+    let cut = good[..good.len() - 1].to_vec();
+    let v1 = include_bytes!("../../testdata/ca_x509_v1.der").to_vec();
+    let minus_one = include_bytes!("../../testdata/ca_serial_minus_one.der").to_vec();
+    let cases = [
+        (good, Ok(())),
+        (with_tail, Err(CaCertificateError::TrailingData)),
+        (cut, Err(CaCertificateError::Malformed)),
+        (Vec::new(), Err(CaCertificateError::Malformed)),
+        (v1, Err(CaCertificateError::Version(1))),
+        (minus_one, Err(SerialError::Negative.into())),
+    ];
+    for (position, (der, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(CaCertificate::from_der(&der).map(drop), expected, "case {position} as DER");
+        let text = pem("CERTIFICATE", &der);
+        assert_eq!(CaCertificate::from_pem(text.as_bytes()).map(drop), expected, "case {position}");
+    }
+}
+
+#[test]
+fn p03_a_certificate_of_1_mb_is_refused_unread() {
+    let padded = |bytes: usize| {
+        TestCa::root_with("fleet", |params| {
+            let filler = CustomExtension::from_oid_content(&[1, 3, 9999, 1], vec![0; bytes]);
+            params.custom_extensions.push(filler);
+        })
+        .der
+    };
+    let large = padded(60_000);
+    assert!(CaCertificate::from_der(&large).is_ok());
+    assert!(CaCertificate::from_pem(pem("CERTIFICATE", &large).as_bytes()).is_ok());
+
+    let huge = padded(1 << 20);
+    let too_large = |length, limit| Err(CaCertificateError::TooLarge { length, limit });
+    assert_eq!(CaCertificate::from_der(&huge).map(drop), too_large(huge.len(), 65_535));
+    let text = pem("CERTIFICATE", &huge);
+    let refused = CaCertificate::from_pem(text.as_bytes()).map(drop);
+    assert_eq!(refused, too_large(text.len(), 131_070));
+    let filled = pem("CERTIFICATE", &TestCa::root("fleet").der) + &"\n".repeat(1 << 20);
+    let refused = CaCertificate::from_pem(filled.as_bytes()).map(drop);
+    assert_eq!(refused, too_large(filled.len(), 131_070));
+}
+
+#[test]
+fn p03_a_pem_text_holds_one_certificate_and_no_secret() {
+    let (ca, other) = (TestCa::root("fleet"), TestCa::root("other"));
+    let one = pem("CERTIFICATE", &ca.der);
+    let two = pem("CERTIFICATE", &other.der);
+    let key = ca.key.serialize_pem();
+    let section = |label| pem(label, b"whatever");
+    let no_pem = |error: PemError| Err(CaCertificateError::Pem(error));
+    let cases = [
+        (one.clone(), Ok(())),
+        (one.replace('\n', "\r\n"), Ok(())),
+        (format!("subject=CN = fleet\n{one}\n \n"), Ok(())),
+        (one.trim_end().to_owned(), Ok(())),
+        (format!("{one}{two}"), Err(CaCertificateError::SeveralCertificates(2))),
+        (format!("{one}{one}"), Err(CaCertificateError::SeveralCertificates(2))),
+        (format!("{one}{key}"), Err(CaCertificateError::PrivateKey)),
+        (format!("{key}{one}"), Err(CaCertificateError::PrivateKey)),
+        (format!("{one}{}", section("EC PRIVATE KEY")), Err(CaCertificateError::PrivateKey)),
+        (format!("{one}{}", section("RSA PRIVATE KEY")), Err(CaCertificateError::PrivateKey)),
+        (format!("{one}{}", section("ENCRYPTED PRIVATE KEY")), Err(CaCertificateError::PrivateKey)),
+        (
+            format!("{one}{}", section("X509 CRL")),
+            Err(CaCertificateError::UnexpectedSection(SectionKind::Crl)),
+        ),
+        (
+            format!("{one}{}", section("TRUSTED CERTIFICATE")),
+            no_pem(PemError::UnknownSection("TRUSTED CERTIFICATE".into())),
+        ),
+        (format!("{one}garbage"), no_pem(PemError::TrailingData)),
+        (format!("{}garbage", one.trim_end()), no_pem(PemError::TrailingData)),
+        (format!("{one}-----END of it-----"), no_pem(PemError::TrailingData)),
+        (one.replace("-----END CERTIFICATE-----", ""), no_pem(PemError::Malformed { position: 1 })),
+        (one.replacen('M', "*", 1), no_pem(PemError::Malformed { position: 1 })),
+        (format!("{one}{}", &two[..two.len() / 2]), no_pem(PemError::Malformed { position: 2 })),
+        (String::new(), no_pem(PemError::NoSection)),
+        ("fleet".to_owned(), no_pem(PemError::NoSection)),
+    ];
+    for (position, (text, expected)) in cases.into_iter().enumerate() {
+        let parsed = CaCertificate::from_pem(text.as_bytes()).map(drop);
+        assert_eq!(parsed, expected, "case {position}: {text}");
+    }
+}
+
+#[test]
+fn p03_an_expired_ca_is_not_registered() {
+    let door = Door::open();
+    let ca = TestCa::root_with("fleet", |params| params.not_after = date(NOW));
+    door.clock.set(NOW + 1);
+    let expired =
+        RegisterError::Expired { serial: ca.serial(), validity: ca.certificate().validity() };
+    assert_unusable(&door.register(&ca, Active).unwrap_err(), &expired);
+    assert!(door.instance.trust().is_empty());
+    door.clock.set(NOW);
+    door.register(&ca, Active).unwrap();
+}
+
+#[tokio::test]
+async fn p03_a_key_that_the_provider_cannot_verify_is_not_registered() {
+    let door = Door::open();
+    let ed448 = fixed(include_bytes!("../../testdata/ca_ed448.der"));
+    let unsupported = RegisterError::UnsupportedKey(ed448.serial().clone());
+    assert_unusable(&register(&door, ed448).unwrap_err(), &unsupported);
+    let rsa_1024 = fixed(include_bytes!("../../testdata/ca_rsa_1024.der"));
+    let too_small = RegisterError::RsaKeySize { serial: rsa_1024.serial().clone(), bits: 1024 };
+    assert_unusable(&register(&door, rsa_1024).unwrap_err(), &too_small);
+    assert!(door.instance.trust().is_empty());
+
+    let keys = [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_ECDSA_P521_SHA512,
+        &rcgen::PKCS_ED25519,
+    ];
+    let keys = keys.map(key).into_iter().chain([crate::support::rsa_key()]);
+    for key in keys {
+        let ca = TestCa::self_signed(key.into(), "fleet", |_| {});
+        door.register(&ca, Active).unwrap();
+        for version in VERSIONS {
+            door.knock(Some(&ca.device("device")), version).await.admitted().await;
+        }
+        door.delete(&ca);
+    }
+}
+
+#[cfg(feature = "ring")]
+#[test]
+fn p03_a_p521_ca_is_registered_where_the_provider_verifies_it_and_else_refused() {
+    use std::sync::Arc;
+
+    use mqtls::ClientAuth;
+
+    let p521 = key(&rcgen::PKCS_ECDSA_P521_SHA512);
+    let ca = TestCa::self_signed(p521.into(), "fleet", |_| {});
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let door = Door::unconfigured(ClientAuth::Required, ring);
+    let unsupported = RegisterError::UnsupportedKey(ca.serial());
+    assert_unusable(&door.register(&ca, Active).unwrap_err(), &unsupported);
+    door.register(&TestCa::root("fleet"), Active).unwrap();
+    Door::open().register(&ca, Active).unwrap();
+}
+
+fn fixed(der: &[u8]) -> CaCertificate {
+    CaCertificate::from_der(der).unwrap()
+}
+
+fn register(door: &Door, certificate: CaCertificate) -> Result<(), OperationError> {
+    door.register_certificate(certificate, Active).map(drop)
+}
+
+fn assert_unusable(error: &OperationError, expected: &RegisterError) {
+    assert!(matches!(error.cause(), Cause::Register(cause) if cause == expected), "{error:?}");
+    assert_eq!(error.code(), ErrorCode::CertificateContentError);
+}
