@@ -211,7 +211,11 @@ async fn what_cannot_be_read_is_refused_as_such() {
         door.register(&ca, Active).unwrap();
         let device = ca.device("device");
         let der = device.end_entity();
+        let overlong_serial = ca.device_with("device", |params| {
+            params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x7f; 65]));
+        });
         let cases = [
+            (overlong_serial.end_entity().to_vec(), Refusal::Unreadable),
             (vec![0x30], Refusal::Unreadable),
             (der[..der.len() - 1].to_vec(), Refusal::Unreadable),
             ([der, &[0][..]].concat(), Refusal::Unreadable),

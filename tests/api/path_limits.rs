@@ -1,6 +1,6 @@
 //! What a stranger's chain may cost, in certificates, bytes and signature checks.
 
-use mqtls::CaStatus::Active;
+use mqtls::CaStatus::{Active, Inactive};
 use mqtls::trust::Refusal;
 use rcgen::CustomExtension;
 
@@ -29,10 +29,16 @@ async fn p08_alternating_junk_costs_16_signature_checks() {
             assert_eq!(refusal, Refusal::TooManySignatureChecks);
             assert_eq!(examinations.take(), [16], "{count} intermediates");
         }
-        // Two of them make no more than two paths that end in the CA's name.
-        let refusal = door.knock(Some(&alternating("fleet", 2)), version).await.not_believed();
-        assert_eq!(refusal, Refusal::UnknownIssuer);
-        assert_eq!(examinations.take(), [2]);
+        // Two of them make no more than two paths that end in the CA's name, however often they
+        // are sent.
+        let mut intruder = alternating("fleet", 2);
+        let links = intruder.chain[1..].to_vec();
+        for _ in 0..3 {
+            let refusal = door.knock(Some(&intruder), version).await.not_believed();
+            assert_eq!(refusal, Refusal::UnknownIssuer);
+            assert_eq!(examinations.take(), [2]);
+            intruder.chain.extend(links.clone());
+        }
     }
 }
 
@@ -71,6 +77,28 @@ async fn p08_self_issued_intermediates_cost_nothing() {
             let refusal = door.knock(Some(&intruder), version).await.not_believed();
             let [checks] = examinations.take()[..] else { panic!("examined once") };
             assert_eq!((refusal, checks), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn p08_inactive_cas_cost_nothing_and_active_twins_no_more_than_one_check() {
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        let ca = TestCa::root("fleet");
+        let device = ca.device("device");
+        let twins: Vec<_> = (0..8).map(|_| ca.twin(|_| {})).collect();
+        for twin in &twins {
+            door.register(twin, Inactive).unwrap();
+        }
+        let refusal = door.knock(Some(&device), version).await.not_believed();
+        assert_eq!(refusal, Refusal::InactiveCa(twins[0].serial()));
+        assert_eq!(examinations.take(), [0]);
+        for twin in &twins {
+            door.activate(twin);
+            door.knock(Some(&device), version).await.admitted().await;
+            assert_eq!(examinations.take(), [1]);
         }
     }
 }
