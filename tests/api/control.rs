@@ -1,17 +1,20 @@
 //! Operations as their pages document them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mqtls::control::{
     Cause, ErrorCode, OperationPage, PUBLISHED_ANSWERS, ParameterError, Parameters, RequestId,
 };
+use mqtls::instance::CreateError;
 use mqtls::{
     ActiveCaCertificate, CaStatus, Caller, DeleteCaCertificate, GetCaCertificate,
-    InactivateCaCertificate, Instances, ListCaCertificate, OperationError, RegisterCa,
-    SetSniConfig,
+    InactivateCaCertificate, InstanceSpec, Instances, ListCaCertificate, Memory, OperationError,
+    RegisterCa, SetSniConfig,
 };
+use rustls::crypto::CryptoProvider;
 
-use crate::support::{Door, TestCa};
+use crate::support::{Door, TestCa, provider};
 
 const NO_INSTANCE: &str = "Specified instance is not found";
 const NOT_OWNED: &str = "Failed to validate the instance permission";
@@ -341,6 +344,26 @@ fn a_list_is_paged_in_the_order_of_registration() {
     let rest = page(first.next, 100);
     let rest: Vec<_> = rest.authorities.into_iter().map(|ca| ca.sn).collect();
     assert_eq!(rest, [serials[3].clone(), serials[4].clone(), serials[1].clone()]);
+}
+
+#[test]
+fn an_instance_is_created_once_and_only_where_tls_can_be_served() {
+    let door = Door::open();
+    let spec = |id: &str| InstanceSpec::new(id.parse().unwrap());
+    match door.instances.create(spec("mqtt-test")).unwrap_err() {
+        CreateError::Exists(id) => assert_eq!(&id, door.instance.id()),
+        other => panic!("{other:?}"),
+    }
+    let known = door.instances.get(door.instance.id()).unwrap();
+    assert!(Arc::ptr_eq(&known, &door.instance), "the old one stays");
+    door.instances.create(spec("mqtt-other")).unwrap();
+
+    let mut without_suites = CryptoProvider::clone(&provider());
+    without_suites.cipher_suites.clear();
+    let instances = Instances::new(Arc::new(without_suites), Memory::new());
+    let error = instances.create(spec("mqtt-test")).unwrap_err();
+    assert!(matches!(error, CreateError::Provider(_)), "{error:?}");
+    assert!(instances.get(&"mqtt-test".parse().unwrap()).is_none());
 }
 
 type Apply = Box<dyn Fn(&Instances, &str) -> Result<RequestId, OperationError>>;

@@ -33,6 +33,7 @@ use crate::support::{
 
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 
 #[tokio::test(start_paused = true)]
 async fn c01_a_slow_client_is_cut_at_its_deadline_and_others_are_not_kept() {
@@ -471,7 +472,6 @@ async fn what_a_certificate_says_reaches_the_log_escaped() {
 
 #[tokio::test]
 async fn a_refused_client_reads_its_alert_although_it_has_sent_more_than_was_read() {
-    const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
     const ILLEGAL_PARAMETER: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 47];
     let mut more = record(22, 0x0301, &hello_by_hand(0x0303, None));
     more.extend([0x5a; 12 * 1024]);
@@ -496,7 +496,11 @@ async fn a_refused_client_reads_its_alert_although_it_has_sent_more_than_was_rea
         let mut stream = connector.connect(server_name(), near).await.unwrap();
         stream.write_all(&[0; 12 * 1024]).await.unwrap();
         stream.flush().await.unwrap();
-        stream.read_u8().await.unwrap_err()
+        let told = stream.read_u8().await.unwrap_err();
+        for _ in 0..2 {
+            stream.get_mut().0.write_all(&[0x5a; 1024]).await.unwrap();
+        }
+        told
     };
     let (server, read) = tokio::join!(server, client);
     match read.downcast::<rustls::Error>().unwrap() {
@@ -507,13 +511,17 @@ async fn a_refused_client_reads_its_alert_although_it_has_sent_more_than_was_rea
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_client_that_never_closes_is_left_after_a_second() {
+async fn a_refused_client_is_told_at_once_and_left_after_a_second_if_it_does_not_close() {
     let door = Door::unconfigured(ClientAuth::Required, provider());
     let start = Instant::now();
     let (mut near, far) = tokio::io::duplex(64 * 1024);
-    let hello = record(22, 0x0301, &hello_by_hand(0x0303, None));
-    near.write_all(&hello).await.unwrap();
-    let refused = door.acceptor.accept(far).await.unwrap_err();
+    let server = knock(&door.acceptor, far);
+    near.write_all(&record(22, 0x0301, &hello_by_hand(0x0303, None))).await.unwrap();
+    let mut told = Vec::new();
+    near.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told, UNRECOGNIZED_NAME);
+    assert_in_time(start, Duration::ZERO);
+    let refused = server.await.unwrap().unwrap_err();
     assert!(matches!(refused, Refused::UnrecognizedName(None)), "{refused:?}");
     assert_in_time(start, Duration::from_secs(1));
 }
@@ -642,7 +650,8 @@ fn knock(
     tokio::spawn(async move { acceptor.accept(far).await })
 }
 
-/// Everything that the server says to a client that sends these bytes over TCP and then reads.
+/// Everything that the server says, over TCP, to a client that sends these bytes, reads an alert,
+/// and has still more to send.
 async fn told_over_tcp(door: &Door, bytes: &[u8]) -> Vec<u8> {
     let (listener, mut near) = loopback().await;
     let server = async {
@@ -650,8 +659,12 @@ async fn told_over_tcp(door: &Door, bytes: &[u8]) -> Vec<u8> {
         door.acceptor.accept(far).await.unwrap_err()
     };
     let client = async move {
-        let mut told = Vec::new();
+        let mut told = vec![0; 7];
         near.write_all(bytes).await.unwrap();
+        near.read_exact(&mut told).await.unwrap();
+        for _ in 0..2 {
+            near.write_all(&[0x5a; 1024]).await.unwrap();
+        }
         near.read_to_end(&mut told).await.unwrap();
         told
     };

@@ -199,6 +199,26 @@ async fn k01_of_two_key_types_the_client_gets_the_one_that_it_can_use() {
 }
 
 #[tokio::test]
+async fn k01_rsa_without_pss_is_no_answer_on_tls13() {
+    let street = Street::new(&["rsa", "D"]);
+    let only_tls13 = with_suites(provider(), |suite| suite.tls13().is_some());
+    let denied = Err(AlertDescription::AccessDenied);
+    let cases = [
+        ("D", &[PKCS1, P256][..], Ok("D")),
+        ("D", &[PKCS1, PSS, P256], Ok("rsa")),
+        ("rsa", &[PKCS1, P256], denied),
+        ("rsa", &[PKCS1], denied),
+        ("rsa", &[PKCS1, PSS], Ok("rsa")),
+    ];
+    for (default, schemes, id) in cases {
+        street.door.set_sni(default, "a.com#rsa").unwrap();
+        let provider = with_schemes(Arc::clone(&only_tls13), schemes);
+        let config = client_speaking(&[&TLS13], provider, None);
+        assert_eq!(street.shown_to(config, "a.com").await, id, "{schemes:?}");
+    }
+}
+
+#[tokio::test]
 async fn k02_suites_that_cannot_sign_with_ecdsa_get_rsa() {
     let ecdhe_rsa = |suite: &SupportedCipherSuite| format!("{suite:?}").contains("ECDHE_RSA");
     let tls13 = |suite: &SupportedCipherSuite| suite.tls13().is_some();
