@@ -3,9 +3,11 @@
 //! Every `iter_custom` call runs its iterations for *both* contenders, slice by slice, and returns
 //! the time of the one whose id it is: criterion's estimates for `<bench>/mqtls/<case>` and
 //! `<bench>/baseline/<case>` are each honest, but were made one after the other. The ratio is
-//! therefore not theirs. It is taken from the slices of one round, which lie milliseconds apart,
-//! and the median over all rounds is printed, beside that of control rounds in which mqtls runs
-//! against itself: how far the control is from 1 is how far the ratio may be off.
+//! therefore not theirs. It is taken from pairs of slices timed one right after the other: the
+//! median of a round's pairs, and of those the median over all rounds. Beside it stands the same
+//! figure of control rounds in which mqtls runs against itself: how far that is from 1 is how far
+//! the ratio may be off. What it cannot show is how the tables happened to lie in memory, which
+//! differs from one run of the program to the next.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -117,13 +119,26 @@ impl Times {
         self.mqtls + self.other
     }
 
-    fn add(&mut self, more: Self) {
-        self.mqtls += more.mqtls;
-        self.other += more.other;
-    }
-
     fn ratio(self) -> f64 {
         self.mqtls.as_secs_f64() / self.other.as_secs_f64()
+    }
+}
+
+/// Pairs of slices, the two of each timed one right after the other.
+#[derive(Default)]
+struct Round(Vec<Times>);
+
+impl Round {
+    fn total(&self) -> Times {
+        self.0.iter().fold(Times::default(), |total, pair| Times {
+            mqtls: total.mqtls + pair.mqtls,
+            other: total.other + pair.other,
+        })
+    }
+
+    /// The median of the pairs' ratios: what the scheduler does to one slice spoils one pair.
+    fn ratio(self) -> f64 {
+        median(self.0.into_iter().map(Times::ratio).collect())
     }
 }
 
@@ -134,9 +149,8 @@ struct Match<A, B> {
     /// Which side goes first: the other one in every other pair of slices, so that neither always
     /// finds the caches as the other left them.
     mqtls_first: bool,
-    /// The round under way.
-    round: Times,
-    iterations: u64,
+    /// The round under way, and its iterations.
+    round: (Round, u64),
     ratios: Vec<f64>,
     controls: Vec<f64>,
 }
@@ -148,43 +162,45 @@ where
 {
     fn new(contenders: Contenders<A, B>, slice: u64) -> Self {
         let (ratios, controls) = (vec![], vec![]);
-        let round = Times::default();
-        Self { contenders, slice, mqtls_first: true, round, iterations: 0, ratios, controls }
+        Self { contenders, slice, mqtls_first: true, round: Default::default(), ratios, controls }
     }
 
-    /// One call of `iter_custom`: a round, a part of one where the call is short.
+    /// One call of `iter_custom`: a round, or a part of one where the call is short.
     fn run(&mut self, iterations: u64) -> Times {
-        let times = self.alternate(iterations, Side::Baseline);
-        self.round.add(times);
-        self.iterations += iterations;
-        if self.round.both() >= ROUND {
-            self.ratios.push(std::mem::take(&mut self.round).ratio());
-            let iterations = std::mem::take(&mut self.iterations);
+        let pairs = self.alternate(iterations, Side::Baseline);
+        let times = pairs.total();
+        self.round.0.0.extend(pairs.0);
+        self.round.1 += iterations;
+        if self.round.0.total().both() >= ROUND {
+            let (round, iterations) = std::mem::take(&mut self.round);
+            self.ratios.push(round.ratio());
             let control = self.alternate(iterations, Side::Mqtls);
             self.controls.push(control.ratio());
         }
         times
     }
 
-    fn alternate(&mut self, iterations: u64, against: Side) -> Times {
-        let mut times = Times::default();
+    fn alternate(&mut self, iterations: u64, against: Side) -> Round {
+        let mut pairs = Round::default();
         let mut left = iterations;
         while left > 0 {
             let slice = left.min(self.slice);
             left -= slice;
+            let mut pair = Times::default();
             for mqtls in [self.mqtls_first, !self.mqtls_first] {
                 if mqtls {
-                    times.mqtls += (self.contenders.mqtls)(slice);
+                    pair.mqtls = (self.contenders.mqtls)(slice);
                 } else {
-                    times.other += match against {
+                    pair.other = match against {
                         Side::Baseline => (self.contenders.baseline)(slice),
                         Side::Mqtls => (self.contenders.mqtls)(slice),
                     };
                 }
             }
             self.mqtls_first = !self.mqtls_first;
+            pairs.0.push(pair);
         }
-        times
+        pairs
     }
 
     /// What is printed of this case; nothing after `--test`, which makes no rounds.
