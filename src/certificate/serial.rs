@@ -32,7 +32,7 @@ impl SerialNumber {
             Some(first) if first & SIGN_BIT != 0 => Err(SerialError::Negative),
             Some(_) => {
                 let serial = Self::from_magnitude(octets);
-                let length = serial.to_string().len();
+                let length = serial.text_length();
                 if length > Self::MAX_TEXT {
                     return Err(SerialError::TooLong { length });
                 }
@@ -43,7 +43,16 @@ impl SerialNumber {
 
     fn from_magnitude(octets: &[u8]) -> Self {
         let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
-        Self(octets.iter().copied().skip(zeros).collect())
+        Self(octets.get(zeros..).unwrap_or_default().into())
+    }
+
+    /// Whether the text starts with an octet that is not kept.
+    fn starts_with_zero(&self) -> bool {
+        self.0.first().is_none_or(|first| first & SIGN_BIT != 0)
+    }
+
+    fn text_length(&self) -> usize {
+        2 * (usize::from(self.starts_with_zero()) + self.0.len())
     }
 }
 
@@ -76,7 +85,7 @@ impl FromStr for SerialNumber {
 
 impl fmt::Display for SerialNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.first().is_none_or(|first| first & SIGN_BIT != 0) {
+        if self.starts_with_zero() {
             f.write_str("00")?;
         }
         self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
