@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::certificate::{X509Certificate, X509CertificateParser};
+use x509_parser::error::X509Error;
+use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
+use x509_parser::nom::Parser;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::FromDer;
 
 use super::refusal::Refusal;
@@ -36,13 +39,14 @@ impl Device {
         der: &CertificateDer<'_>,
         ca_serial: &SerialNumber,
     ) -> Result<Self, Refusal> {
-        let (_, x509) = X509Certificate::from_der(der).map_err(|_| Refusal::Unreadable)?;
-        let names = x509.subject_alternative_name().map_err(|_| Refusal::Unreadable)?;
-        let names = names.iter().flat_map(|extension| &extension.value.general_names);
+        // Of the extensions only the names are read.
+        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+        let (_, x509) = parser.parse(der).map_err(|_| Refusal::Unreadable)?;
+        let names = subject_alt_names(&x509).map_err(|_| Refusal::Unreadable)?;
         Ok(Self(Arc::new(Facts {
             subject: x509.subject().to_string(),
             common_name: only_common_name(&x509),
-            subject_alt_names: names.filter_map(SubjectAltName::of).collect(),
+            subject_alt_names: names.iter().filter_map(SubjectAltName::of).collect(),
             serial: SerialNumber::from_der_content(x509.raw_serial())
                 .map_err(|_| Refusal::Unreadable)?,
             validity: Validity::of(&x509),
@@ -127,6 +131,15 @@ impl fmt::Display for SubjectAltName {
             Self::Uri(text) => write!(f, "URI:{text}"),
             Self::Ip(address) => write!(f, "IP:{address}"),
         }
+    }
+}
+
+fn subject_alt_names<'a>(
+    certificate: &X509Certificate<'a>,
+) -> Result<Vec<GeneralName<'a>>, X509Error> {
+    match certificate.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME)? {
+        None => Ok(vec![]),
+        Some(extension) => Ok(SubjectAlternativeName::from_der(extension.value)?.1.general_names),
     }
 }
 
