@@ -77,7 +77,7 @@ impl fmt::Debug for CertificateId {
     }
 }
 
-/// Why a text is no identifier.
+/// Why a text is not an identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// No text at all.

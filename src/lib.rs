@@ -21,8 +21,8 @@
 //!
 //! # What always holds
 //!
-//! - A handshake is answered from one certificate table, the one that was in force when its
-//!   ClientHello had arrived. There is no way to change a published table.
+//! - A handshake is answered from one certificate table, the one that was in force when it got
+//!   its permit, after its ClientHello. There is no way to change a published table.
 //! - A device reaches the broker only if every registered CA on its path was active when its
 //!   handshake began and nothing about them changed before its end. There is no session
 //!   resumption and no early data, by which a device could come in without being asked.
@@ -33,9 +33,31 @@
 //!   which a client could find out which CAs are registered.
 //! - All cryptography is the caller's `CryptoProvider`. There is no global one.
 //!
-//! # The README
+//! # In a broker
 //!
-#![doc = include_str!("../README.md")]
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use mqtls::{Acceptor, Caller, Directory, InstanceSpec, Instances, SetSniConfig, SniConfig};
+//!
+//! # async fn broker(tcp: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+//! let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+//! let instances = Instances::new(provider, Directory::open("certs")?);
+//! let instance = instances.create(InstanceSpec::new("mqtt-cn-5yd3xxx".parse()?))?;
+//! SetSniConfig {
+//!     mqtt_instance_id: instance.id().clone(),
+//!     default_certificate: "1533-cn-hangzhou".parse()?,
+//!     sni_config: SniConfig::default(),
+//! }
+//! .apply(&instances, &Caller::local())?;
+//!
+//! let connection = Acceptor::new(&instance).accept(tcp).await?;
+//! println!("{:?} is at the other end", connection.device());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The README shows a whole accept loop.
 
 pub mod certificate;
 pub mod control;
@@ -56,7 +78,12 @@ pub use control::{
     ListCaCertificate, OperationError, RegisterCa, SetSniConfig, SniConfig,
 };
 pub use id::{CertificateId, IdError, InstanceId};
-pub use instance::{Instance, InstanceSpec, Instances};
+pub use instance::{Instance, InstanceSpec, Instances, Outcome, Stats};
 pub use listener::{Acceptor, Connection, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
-pub use trust::{CaStatus, ClientAuth, Device};
+pub use trust::{CaStatus, ClientAuth, Device, Refusal};
+
+/// The README's example compiles, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -126,7 +126,7 @@ impl fmt::Display for NamePattern {
     }
 }
 
-/// Why a text is no host name.
+/// Why a text is not a host name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// No text at all.
@@ -172,7 +172,7 @@ pub enum NameError {
     IpAddress,
 }
 
-/// Why a text is no name pattern.
+/// Why a text is not a name pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// The name itself is wrong, with a wildcard before it or without.

@@ -220,7 +220,7 @@ pub enum CaCertificateError {
     /// A private key beside the certificate: it must not be handed to anyone.
     #[error("the PEM text holds a private key: register the certificate alone")]
     PrivateKey,
-    /// A section that is no certificate.
+    /// A section that is not a certificate.
     #[error("the PEM text holds a section of kind {0:?}")]
     UnexpectedSection(SectionKind),
     /// More than one certificate.

@@ -26,7 +26,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// When it is not there, cannot be read, or is no folder.
+    /// When it is not there, cannot be read, or is not a folder.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, DirectoryError> {
         let given = root.as_ref();
         let failed = |source| DirectoryError { root: given.to_owned(), source };

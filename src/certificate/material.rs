@@ -24,7 +24,7 @@ impl CertificateMaterial {
     ///
     /// # Errors
     ///
-    /// When the text is no such PEM, when the key is encrypted, and when a password is given for
+    /// When the text is not such a PEM, when the key is encrypted, and when a password is given for
     /// a key that is not.
     pub fn from_pem(text: &[u8], password: Option<&Password>) -> Result<Self, MaterialError> {
         let mut chain = Vec::new();

@@ -27,3 +27,4 @@ pub use source::{CertificateSource, SourceError};
 pub use validity::Validity;
 
 pub(crate) use ca::CaIdentity;
+pub(crate) use server::SIGNATURE_SCHEMES;

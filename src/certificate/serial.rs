@@ -98,7 +98,7 @@ impl fmt::Debug for SerialNumber {
     }
 }
 
-/// Why a text or an `INTEGER` is no serial number.
+/// Why a text or an `INTEGER` is not a serial number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SerialError {
     /// No digits, or no octets.

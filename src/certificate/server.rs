@@ -195,11 +195,11 @@ fn names_of(certificate: &X509Certificate<'_>) -> Box<[NamePattern]> {
 }
 
 fn schemes_of(key: &dyn SigningKey) -> Box<[SignatureScheme]> {
-    SCHEMES.into_iter().filter(|&scheme| key.choose_scheme(&[scheme]).is_some()).collect()
+    SIGNATURE_SCHEMES.into_iter().filter(|&scheme| key.choose_scheme(&[scheme]).is_some()).collect()
 }
 
 /// Every scheme that a key might sign with; the key itself is asked which.
-const SCHEMES: [SignatureScheme; 14] = [
+pub(crate) const SIGNATURE_SCHEMES: [SignatureScheme; 14] = [
     SignatureScheme::ECDSA_NISTP256_SHA256,
     SignatureScheme::ECDSA_NISTP384_SHA384,
     SignatureScheme::ECDSA_NISTP521_SHA512,

@@ -64,7 +64,7 @@ pub enum SourceError {
         /// What the system said.
         source: io::Error,
     },
-    /// It was read, and it is no chain with its key.
+    /// It was read, and it is not a chain with its key.
     #[error("certificate {id} is not a chain with its private key")]
     Material {
         /// Which certificate.

@@ -1,6 +1,5 @@
 //! The time in which a certificate may be used.
 
-use std::fmt;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
@@ -31,12 +30,6 @@ impl Validity {
     /// Whether `now` lies behind the last second.
     pub fn is_expired(&self, now: UnixTime) -> bool {
         now.as_secs() > self.not_after.as_secs()
-    }
-}
-
-impl fmt::Display for Validity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.not_before.as_secs(), self.not_after.as_secs())
     }
 }
 

@@ -22,7 +22,11 @@ pub(super) struct Action {
 impl Action {
     /// Answers a request whose parameters make no operation, or hands the operation out.
     pub(super) fn parse<T>(self, parsed: Result<T, Cause>) -> Result<T, OperationError> {
-        parsed.map_err(|cause| self.fail(RequestId::random(), cause))
+        parsed.map_err(|cause| {
+            let request_id = RequestId::random();
+            tracing::info!(action = self.name, %request_id, %cause, "operation refused");
+            self.fail(request_id, cause)
+        })
     }
 
     /// Does `work` on an instance under a new request id, on behalf of a caller.

@@ -8,7 +8,7 @@ use super::parameters::ParameterError;
 use super::request_id::RequestId;
 use super::sni_config::SniConfigError;
 use super::sni_plan::SniConfigRefused;
-use crate::certificate::{CaCertificateError, SerialError, SerialNumber};
+use crate::certificate::{SerialError, SerialNumber};
 use crate::id::{IdError, InstanceId};
 use crate::trust::RegisterError;
 
@@ -85,13 +85,13 @@ pub enum Cause {
     /// A parameter is missing, unknown or given twice.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// A parameter is no identifier.
+    /// A parameter is not an identifier.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// A parameter is no serial number.
+    /// A parameter is not a serial number.
     #[error(transparent)]
     Serial(#[from] SerialError),
-    /// A parameter is no size of a page.
+    /// A parameter is not a size of a page.
     #[error(transparent)]
     PageSize(#[from] PageSizeError),
     /// The `SniConfig` text does not follow its grammar.
@@ -100,10 +100,7 @@ pub enum Cause {
     /// Entries of the `SniConfig` cannot be served.
     #[error(transparent)]
     Sni(#[from] SniConfigRefused),
-    /// The CA's certificate is none that could be registered.
-    #[error(transparent)]
-    CaCertificate(#[from] CaCertificateError),
-    /// The CA is not registered.
+    /// The CA could not be registered.
     #[error(transparent)]
     Register(#[from] RegisterError),
     /// The CA's name is longer than it may be.
@@ -116,7 +113,7 @@ pub enum Cause {
     #[error("no CA is registered under serial number {0}")]
     NoSuchCa(SerialNumber),
     /// The clock did not answer.
-    #[error("the current time is not to be had")]
+    #[error("the current time is not available")]
     NoTime,
 }
 
@@ -131,7 +128,6 @@ impl Cause {
             | Self::SniSyntax(_)
             | Self::Sni(_)
             | Self::CaName(_) => ErrorCode::ParameterFieldCheckFailed,
-            Self::CaCertificate(_) => ErrorCode::CertificateContentError,
             Self::Register(error) => match error {
                 RegisterError::AlreadyRegistered { .. } | RegisterError::SerialInUse(_) => {
                     ErrorCode::SnNotUnique
@@ -214,7 +210,7 @@ pub enum OperationPage {
 impl OperationPage {
     /// The HTTP status of a code: the first one that its page lists.
     pub fn http_status(self, code: ErrorCode) -> u16 {
-        let listed = PUBLISHED_ANSWERS.iter().find(|row| row.page == self && row.code == code);
+        let listed = ANSWERS.iter().find(|row| row.page == self && row.code == code);
         listed.map_or(INTERNAL_SERVER_ERROR, |row| row.http_status)
     }
 }
@@ -230,13 +226,14 @@ pub struct Answer {
     pub code: ErrorCode,
 }
 
-/// Every documented answer, in the order of the pages: the one table of codes and statuses.
+/// Every answer, the documented ones first, in the order of the pages: the one table of codes and
+/// statuses.
 ///
 /// `ParameterFieldCheckFailed` stands twice on one page; the second row is never produced. On the
 /// page of `SetSniConfig` it is ours: bad input must be answered somehow, and no code for it is
-/// published there. The rows after the published ones belong to operations without a page of
-/// their own here.
-pub const PUBLISHED_ANSWERS: &[Answer] = &[
+/// published there. The last rows are of codes that the two pages do not list: sibling operations
+/// answer with them, and any operation when something fails on this side.
+pub const ANSWERS: &[Answer] = &[
     row(OperationPage::SetSniConfig, 400, ErrorCode::MqttInstanceNotFound),
     row(OperationPage::SetSniConfig, 400, ErrorCode::MqttOwnerCheckError),
     row(OperationPage::SetSniConfig, 403, ErrorCode::PermissionCheckFailed),

@@ -101,7 +101,7 @@ impl FromStr for PageSize {
     }
 }
 
-/// A number is no size of a page.
+/// A number is not a size of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a page holds 1 to 100 records")]
 pub struct PageSizeError;

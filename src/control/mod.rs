@@ -25,7 +25,7 @@ pub use active_ca_certificate::{ActiveCaCertificate, ActiveCaCertificateResponse
 pub use ca_record::CaRecord;
 pub use caller::Caller;
 pub use delete_ca_certificate::{DeleteCaCertificate, DeleteCaCertificateResponse};
-pub use error::{Answer, Cause, ErrorCode, OperationError, OperationPage, PUBLISHED_ANSWERS};
+pub use error::{ANSWERS, Answer, Cause, ErrorCode, OperationError, OperationPage};
 pub use get_ca_certificate::{GetCaCertificate, GetCaCertificateResponse};
 pub use inactivate_ca_certificate::{InactivateCaCertificate, InactivateCaCertificateResponse};
 pub use list_ca_certificate::{
@@ -36,4 +36,4 @@ pub use register_ca::{RegisterCa, RegisterCaResponse};
 pub use request_id::RequestId;
 pub use set_sni_config::{AccessDeniedDetail, SetSniConfig, SetSniConfigResponse};
 pub use sni_config::{EntrySyntaxError, SniConfig, SniConfigError, SyntaxFault};
-pub use sni_plan::{EntryError, EntryFault, EntryWarning, SniConfigRefused, Subject, Warning};
+pub use sni_plan::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused, Warning};

@@ -128,10 +128,10 @@ pub enum SyntaxFault {
     /// No `#`.
     #[error("no certificate id follows the name: write name#certificate-id")]
     NoCertificateId,
-    /// What stands before the `#` is no name pattern.
+    /// What stands before the `#` is not a name pattern.
     #[error(transparent)]
     Name(#[from] PatternError),
-    /// What stands behind it is no certificate id.
+    /// What stands behind it is not a certificate id.
     #[error("the certificate id is wrong: {0}")]
     Id(#[from] IdError),
 }

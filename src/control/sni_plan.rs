@@ -62,8 +62,8 @@ struct Planning<'a> {
 impl Planning<'_> {
     fn default_set(&mut self, id: &CertificateId) -> Option<CertificateSet> {
         let served = self.from.current.map(|table| table.map().default_value());
-        let certificate = self.load(Subject::Default, id, None)?;
-        self.check(Subject::Default, id, &certificate, served)
+        let certificate = self.load(Place::Default, id, None)?;
+        self.check(Place::Default, id, &certificate, served)
             .then(|| CertificateSet::new(id.clone(), certificate))
     }
 
@@ -84,7 +84,7 @@ impl Planning<'_> {
             match set {
                 Ok(set) => drop(names.insert(pattern, set)),
                 Err(_) => self.errors.push(EntryError {
-                    subject: Subject::Entry(index),
+                    place: Place::Entry(index),
                     fault: EntryFault::Duplicate { first, pattern, key_type },
                 }),
             }
@@ -93,20 +93,20 @@ impl Planning<'_> {
     }
 
     fn checked_entry(&mut self, index: usize, entry: &SniEntry) -> Option<Arc<ServerCertificate>> {
-        let subject = Subject::Entry(index);
+        let place = Place::Entry(index);
         let current = self.from.current.map(SniTable::map);
         let served = current.and_then(|map| map.get(&entry.pattern));
-        let certificate = self.load(subject, &entry.id, entry.password.as_ref())?;
+        let certificate = self.load(place, &entry.id, entry.password.as_ref())?;
         if !certificate.is_for(&entry.pattern) {
             let warning = Warning::NotCovered(entry.pattern.clone());
-            self.warnings.push(EntryWarning { subject, warning });
+            self.warnings.push(EntryWarning { place, warning });
         }
-        self.check(subject, &entry.id, &certificate, served).then_some(certificate)
+        self.check(place, &entry.id, &certificate, served).then_some(certificate)
     }
 
     fn load(
         &mut self,
-        subject: Subject,
+        place: Place,
         id: &CertificateId,
         password: Option<&Password>,
     ) -> Option<Arc<ServerCertificate>> {
@@ -114,14 +114,14 @@ impl Planning<'_> {
         if let Some(loaded) = self.loaded.get(&key) {
             if loaded.is_none() {
                 let fault = EntryFault::Unusable(id.clone());
-                self.errors.push(EntryError { subject, fault });
+                self.errors.push(EntryError { place, fault });
             }
             return loaded.clone();
         }
         let loaded = match self.from.load(id, password) {
             Ok(certificate) => Some(certificate),
             Err(fault) => {
-                self.errors.push(EntryError { subject, fault });
+                self.errors.push(EntryError { place, fault });
                 None
             }
         };
@@ -133,7 +133,7 @@ impl Planning<'_> {
     /// has grown old can still be changed elsewhere.
     fn check(
         &mut self,
-        subject: Subject,
+        place: Place,
         id: &CertificateId,
         certificate: &ServerCertificate,
         served: Option<&CertificateSet>,
@@ -141,7 +141,7 @@ impl Planning<'_> {
         let validity = certificate.validity();
         if validity.is_early(self.from.now) {
             let warning = Warning::NotYetValid(validity);
-            self.warnings.push(EntryWarning { subject, warning });
+            self.warnings.push(EntryWarning { place, warning });
         }
         if !validity.is_expired(self.from.now) {
             return true;
@@ -150,11 +150,11 @@ impl Planning<'_> {
             served_id == id && served.same_chain(certificate)
         };
         if served.is_some_and(|set| set.certificates().any(same)) {
-            self.warnings.push(EntryWarning { subject, warning: Warning::Expired(validity) });
+            self.warnings.push(EntryWarning { place, warning: Warning::Expired(validity) });
             return true;
         }
         let fault = EntryFault::Expired { id: id.clone(), validity };
-        self.errors.push(EntryError { subject, fault });
+        self.errors.push(EntryError { place, fault });
         false
     }
 }
@@ -188,14 +188,14 @@ pub struct SniConfigRefused {
 
 /// What an error or a warning is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum Place {
     /// The default certificate.
     Default,
     /// An entry, counted from 1.
     Entry(usize),
 }
 
-impl std::fmt::Display for Subject {
+impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Default => f.write_str("default certificate"),
@@ -206,10 +206,10 @@ impl std::fmt::Display for Subject {
 
 /// A fault of one entry or of the default certificate.
 #[derive(Debug, thiserror::Error)]
-#[error("{subject}: {}", chain(.fault))]
+#[error("{place}: {}", chain(.fault))]
 pub struct EntryError {
     /// Whose fault it is.
-    pub subject: Subject,
+    pub place: Place,
     /// What is wrong.
     pub fault: EntryFault,
 }
@@ -254,10 +254,10 @@ pub enum EntryFault {
 
 /// Something to look at that keeps nothing from being served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{subject}: {warning}")]
+#[error("{place}: {warning}")]
 pub struct EntryWarning {
     /// What it is about.
-    pub subject: Subject,
+    pub place: Place,
     /// What to look at.
     pub warning: Warning,
 }

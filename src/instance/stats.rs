@@ -1,15 +1,30 @@
 //! How connections ended up, counted.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::trust::Refusal;
 
-/// How an accepted connection ended up: admitted, or refused for a reason.
-///
-/// A fixed list: nothing that clients send can make it grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Outcome {
+/// Declares [`Outcome`] and the list of all outcomes in one, so that none goes uncounted.
+macro_rules! outcomes {
+    ($($(#[$doc:meta])+ $outcome:ident,)+) => {
+        /// How an accepted connection ended up: admitted, or refused for a reason.
+        ///
+        /// A fixed list: nothing that clients send can make it grow.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Outcome {
+            $($(#[$doc])+ $outcome,)+
+        }
+
+        impl Outcome {
+            /// All outcomes, in the order in which they are documented.
+            pub const ALL: [Self; [$(stringify!($outcome)),+].len()] = [$(Self::$outcome),+];
+        }
+    };
+}
+
+outcomes! {
     /// The broker got the stream.
     Admitted,
     /// No whole ClientHello within its time.
@@ -44,29 +59,6 @@ pub enum Outcome {
     ChainInvalid,
     /// The client did not prove that it holds the certificate's key.
     NotProven,
-}
-
-impl Outcome {
-    /// All outcomes, in the order in which they are documented.
-    pub const ALL: [Self; 17] = [
-        Self::Admitted,
-        Self::HelloTimeout,
-        Self::HandshakeTimeout,
-        Self::ProtocolError,
-        Self::ClientGone,
-        Self::ClientAlert,
-        Self::UnrecognizedName,
-        Self::NoUsableCertificate,
-        Self::NoDeviceCertificate,
-        Self::ChainOverLimit,
-        Self::ChainUnreadable,
-        Self::UnknownIssuer,
-        Self::InactiveCa,
-        Self::ChangedMeanwhile,
-        Self::CaNotValid,
-        Self::ChainInvalid,
-        Self::NotProven,
-    ];
 }
 
 impl From<&Refusal> for Outcome {
@@ -108,7 +100,7 @@ impl Counters {
 }
 
 /// How many connections ended up how, since the set of instances was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stats([u64; Outcome::ALL.len()]);
 
 impl Stats {
@@ -125,6 +117,12 @@ impl Stats {
     /// Every outcome with its count.
     pub fn iter(&self) -> impl Iterator<Item = (Outcome, u64)> {
         Outcome::ALL.into_iter().map(|outcome| (outcome, self.of(outcome)))
+    }
+}
+
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 

@@ -91,7 +91,9 @@ impl Instance {
         &self.trust
     }
 
-    /// Its certificates behind rustls' `ResolvesServerCert`, for a configuration of your own.
+    /// Its certificates behind rustls' `ResolvesServerCert`, for a configuration of your own. Before
+    /// the first [`SetSniConfig`](crate::SetSniConfig) clients get `access_denied`, not the
+    /// `unrecognized_name` of [`Acceptor`](crate::Acceptor).
     pub fn resolver(&self) -> Arc<SniResolver> {
         Arc::clone(&self.sni)
     }
@@ -107,8 +109,11 @@ impl Instance {
 
     /// A configuration that asks both, never resumes, and takes no early data.
     ///
-    /// With it alone, a change that comes between the verification and the end of a handshake
-    /// counts for the next one only: that gate is in [`Acceptor`](crate::Acceptor).
+    /// It is for embedders whose accept loop cannot be [`Acceptor`](crate::Acceptor), and does less:
+    /// a change that comes between the verification and the end of a handshake counts for the next
+    /// one only (no gate), the device is for you to read from the connection, no protocol is
+    /// offered in ALPN, and before the first [`SetSniConfig`](crate::SetSniConfig) clients get
+    /// `access_denied` instead of `unrecognized_name`.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }

@@ -65,12 +65,17 @@ impl Acceptor {
     /// Takes a stream through the handshake to the gate.
     ///
     /// A task of its own for each stream is up to the caller. Dropping the future closes the
-    /// stream.
+    /// stream; such a connection is in no counter.
     ///
     /// # Errors
     ///
     /// When the client is refused, goes away or is too slow; then it has been told what it is to
-    /// be told, and the stream is closed.
+    /// be told, and the stream is closed. The reason is logged at `debug` and counted in
+    /// [`Instances::stats`](crate::Instances::stats).
+    ///
+    /// # Panics
+    ///
+    /// When the tokio runtime has no time driver: build it with `enable_time` or `enable_all`.
     pub async fn accept<IO>(&self, io: IO) -> Result<Connection<IO>, Refused>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

@@ -10,16 +10,20 @@ use tokio::time::timeout;
 ///
 /// rustls has no way to send it before a certificate is resolved
 /// ([RFC 6066 section 3](https://www.rfc-editor.org/rfc/rfc6066#section-3)).
-pub(super) async fn refuse_name<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
-    if io.write_all(&UNRECOGNIZED_NAME).await.is_ok() {
-        close(io).await;
-    }
+pub(super) async fn refuse_name<IO: AsyncRead + AsyncWrite + Unpin>(io: IO) {
+    say_and_close(&UNRECOGNIZED_NAME, io).await;
 }
 
-/// Flushes, ends the write side, and reads what the client still sends before closing: a socket
-/// that is closed with unread bytes makes TCP send a reset, which can overtake the alert.
-pub(super) async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
+/// Closes a stream on which rustls has written its alert.
+pub(super) async fn close<IO: AsyncRead + AsyncWrite + Unpin>(io: IO) {
+    say_and_close(&[], io).await;
+}
+
+/// Writes, flushes, ends the write side, and reads what the client still sends before closing: a
+/// socket that is closed with unread bytes makes TCP send a reset, which can overtake the alert.
+async fn say_and_close<IO: AsyncRead + AsyncWrite + Unpin>(last_words: &[u8], mut io: IO) {
     let drained = async {
+        io.write_all(last_words).await?;
         io.flush().await?;
         io.shutdown().await?;
         let mut rest = io.take(MAX_DRAINED);

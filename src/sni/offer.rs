@@ -3,6 +3,8 @@
 use rustls::crypto::CryptoProvider;
 use rustls::{CipherSuite, SignatureScheme, SupportedCipherSuite};
 
+use crate::certificate::SIGNATURE_SCHEMES;
+
 /// With which of the server's keys a client can be served.
 ///
 /// A ClientHello as rustls shows it does not say which version will be negotiated. A signature
@@ -88,7 +90,7 @@ impl Suites {
             .iter()
             .map(|suite| match suite {
                 SupportedCipherSuite::Tls13(suite) => {
-                    (suite.common.suite, Version::Tls13, SchemeSet::TLS13)
+                    (suite.common.suite, Version::Tls13, SchemeSet::tls13())
                 }
                 SupportedCipherSuite::Tls12(suite) => {
                     (suite.common.suite, Version::Tls12, SchemeSet::of(suite.sign))
@@ -120,31 +122,25 @@ impl SchemeSet {
     /// All schemes that TLS 1.3 may sign a handshake with: "RSASSA-PKCS1-v1_5 algorithms … are
     /// not defined for use in signed TLS handshake messages"
     /// ([RFC 8446 section 4.2.3](https://www.rfc-editor.org/rfc/rfc8446#section-4.2.3)).
-    const TLS13: Self = Self(0b0111_1111_1111);
+    fn tls13() -> Self {
+        let of_tls13 = SIGNATURE_SCHEMES.into_iter().filter(|scheme| {
+            !matches!(
+                *scheme,
+                SignatureScheme::RSA_PKCS1_SHA256
+                    | SignatureScheme::RSA_PKCS1_SHA384
+                    | SignatureScheme::RSA_PKCS1_SHA512
+            )
+        });
+        of_tls13.fold(Self::EMPTY, |set, scheme| set.union(Self::only(scheme)))
+    }
 
     pub(super) fn of(schemes: &[SignatureScheme]) -> Self {
         schemes.iter().fold(Self::EMPTY, |set, scheme| set.union(Self::only(*scheme)))
     }
 
     fn only(scheme: SignatureScheme) -> Self {
-        let position = match scheme {
-            SignatureScheme::ECDSA_NISTP256_SHA256 => 0,
-            SignatureScheme::ECDSA_NISTP384_SHA384 => 1,
-            SignatureScheme::ECDSA_NISTP521_SHA512 => 2,
-            SignatureScheme::ED25519 => 3,
-            SignatureScheme::ED448 => 4,
-            SignatureScheme::RSA_PSS_SHA256 => 5,
-            SignatureScheme::RSA_PSS_SHA384 => 6,
-            SignatureScheme::RSA_PSS_SHA512 => 7,
-            SignatureScheme::ML_DSA_44 => 8,
-            SignatureScheme::ML_DSA_65 => 9,
-            SignatureScheme::ML_DSA_87 => 10,
-            SignatureScheme::RSA_PKCS1_SHA256 => 11,
-            SignatureScheme::RSA_PKCS1_SHA384 => 12,
-            SignatureScheme::RSA_PKCS1_SHA512 => 13,
-            _ => return Self::EMPTY,
-        };
-        Self(1 << position)
+        let position = SIGNATURE_SCHEMES.iter().position(|known| *known == scheme);
+        position.map_or(Self::EMPTY, |position| Self(1 << position))
     }
 
     fn union(self, other: Self) -> Self {

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether a registered CA may admit devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum CaStatus {
-    /// Devices with certificates that it issued are believed.
+    /// Devices with certificates that it issued are believed. What a CA is on registration unless
+    /// the operator says otherwise.
+    #[default]
     Active,
     /// It is known, and everything that leads through its key is refused.
     Inactive,

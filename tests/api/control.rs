@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mqtls::control::{
-    Cause, ErrorCode, OperationPage, PUBLISHED_ANSWERS, ParameterError, Parameters, RequestId,
+    ANSWERS, Cause, ErrorCode, OperationPage, ParameterError, Parameters, RequestId,
 };
 use mqtls::instance::CreateError;
 use mqtls::{
@@ -42,7 +42,7 @@ fn every_documented_answer_stands_in_the_table_to_the_letter() {
         (OperationPage::SetSniConfig, set_sni_config),
         (OperationPage::ActiveCaCertificate, active_ca_certificate),
     ] {
-        let answers = PUBLISHED_ANSWERS.iter().filter(|answer| answer.page == page);
+        let answers = ANSWERS.iter().filter(|answer| answer.page == page);
         let codes: Vec<_> = answers.clone().map(|answer| answer.code.to_string()).collect();
         let answers = answers
             .zip(&codes)
@@ -65,7 +65,7 @@ fn answers_of_the_sibling_operations_and_our_own_follow_their_documents_too() {
         ("InternalError", "An error occurred while processing your request. Try again later."),
     ];
     for (code, message) in others {
-        let answers = PUBLISHED_ANSWERS.iter().filter(|answer| answer.code.to_string() == code);
+        let answers = ANSWERS.iter().filter(|answer| answer.code.to_string() == code);
         let answers: Vec<_> = answers.collect();
         assert!(!answers.is_empty(), "{code}");
         for answer in answers {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mqtls::certificate::SourceError;
-use mqtls::control::{Cause, EntryFault, Subject};
+use mqtls::control::{Cause, EntryFault, Place};
 use mqtls::sni::{CertificateSet, Offer, Rule, SniMap, Suites, select};
 use mqtls::{CertificateId, ClientAuth, Refused, ServerCertificate, Sha256};
 use rustls::crypto::CryptoProvider;
@@ -123,7 +123,7 @@ async fn n12_the_default_answers_where_nothing_else_does_and_entries_never_chang
         match error.cause() {
             Cause::Sni(refused) => match refused.errors.as_slice() {
                 [only] => {
-                    assert_eq!(only.subject, Subject::Default);
+                    assert_eq!(only.place, Place::Default);
                     let EntryFault::Source(SourceError::NotFound(id)) = &only.fault else {
                         panic!("{only}");
                     };

@@ -369,7 +369,7 @@ fn h06_ten_thousand_names_on_ten_certificates_are_ten_keys() {
 }
 
 #[tokio::test]
-async fn h02_what_a_change_replaces_is_freed_with_the_last_handshake_that_it_serves() {
+async fn what_a_change_replaces_is_freed_with_the_last_handshake_that_it_serves() {
     let door = door_with(&["E1", "E2"]);
     door.set_sni("default", "localhost#E1").unwrap();
     let certificate = Arc::downgrade(table(&door).certificate(&"E1".parse().unwrap()).unwrap());
