@@ -96,6 +96,17 @@ async fn c01_the_whole_deadline_also_ends_the_hello() {
     assert_in_time(start, Duration::from_secs(1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn c01_a_client_that_never_reads_its_alert_is_left_after_a_second() {
+    let door = Door::unconfigured(ClientAuth::Required, provider());
+    let start = Instant::now();
+    let (mut near, far) = tokio::io::duplex(4);
+    let refused = knock(&door.acceptor, far);
+    near.write_all(&record(22, 0x0301, &hello_by_hand(0x0303, None))).await.unwrap();
+    assert!(matches!(refused.await.unwrap(), Err(Refused::UnrecognizedName(None))));
+    assert_in_time(start, Duration::from_secs(1));
+}
+
 #[tokio::test]
 async fn c02_a_hello_in_pieces_of_one_byte_reaches_the_same_instance() {
     for version in VERSIONS {
