@@ -12,6 +12,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
 use super::fingerprint::Sha256;
+use super::identity::CaIdentity;
 use super::pem::{self, PemError};
 use super::serial::{SerialError, SerialNumber};
 use super::validity::Validity;
@@ -166,39 +167,6 @@ impl fmt::Debug for CaCertificate {
             .field("subject", &self.subject)
             .field("sha256", &self.sha256)
             .finish_non_exhaustive()
-    }
-}
-
-/// Which CA a certificate speaks for: subject and public key together.
-///
-/// Two certificates of one CA (a renewed one, a cross-signed one) have the same identity. Made in
-/// one way only, from webpki's trust anchor form, since encodings of the same name and key differ
-/// between libraries by their outer SEQUENCE, and an index asked with the other form stays silent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct CaIdentity {
-    subject: Box<[u8]>,
-    public_key: Box<[u8]>,
-}
-
-impl CaIdentity {
-    /// The identity in a certificate that somebody presents.
-    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Result<Self, webpki::Error> {
-        webpki::anchor_from_trusted_cert(certificate).map(|anchor| Self::from_anchor(&anchor))
-    }
-
-    fn from_anchor(anchor: &TrustAnchor<'_>) -> Self {
-        Self {
-            subject: anchor.subject.as_ref().into(),
-            public_key: anchor.subject_public_key_info.as_ref().into(),
-        }
-    }
-
-    pub(crate) fn subject(&self) -> &[u8] {
-        &self.subject
-    }
-
-    pub(crate) fn public_key(&self) -> &[u8] {
-        &self.public_key
     }
 }
 

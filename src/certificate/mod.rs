@@ -7,6 +7,7 @@
 mod ca;
 mod directory;
 mod fingerprint;
+mod identity;
 mod material;
 mod memory;
 mod pem;
@@ -26,5 +27,5 @@ pub use server::{KeyType, ServerCertificate, ServerCertificateError};
 pub use source::{CertificateSource, SourceError};
 pub use validity::Validity;
 
-pub(crate) use ca::CaIdentity;
+pub(crate) use identity::CaIdentity;
 pub(crate) use server::SIGNATURE_SCHEMES;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
+use super::answers::OperationPage;
 use super::caller::Caller;
-use super::error::{Cause, OperationError, OperationPage};
+use super::error::{Cause, OperationError};
 use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::certificate::SerialNumber;

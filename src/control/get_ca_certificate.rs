@@ -1,9 +1,10 @@
 //! `GetCaCertificate`.
 
+use super::answers::OperationPage;
 use super::ca_record::CaRecord;
 use super::call::Action;
 use super::caller::Caller;
-use super::error::{Cause, OperationError, OperationPage};
+use super::error::{Cause, OperationError};
 use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;

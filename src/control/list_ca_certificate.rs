@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
+use super::answers::OperationPage;
 use super::ca_record::CaRecord;
 use super::call::{self, Action};
 use super::caller::Caller;
-use super::error::{OperationError, OperationPage};
+use super::error::OperationError;
 use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::id::InstanceId;

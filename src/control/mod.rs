@@ -6,6 +6,7 @@
 //! and error codes.
 
 mod active_ca_certificate;
+mod answers;
 mod ca_record;
 mod call;
 mod caller;
@@ -19,13 +20,15 @@ mod register_ca;
 mod request_id;
 mod set_sni_config;
 mod sni_config;
+mod sni_faults;
 mod sni_plan;
 
 pub use active_ca_certificate::{ActiveCaCertificate, ActiveCaCertificateResponse};
+pub use answers::{ANSWERS, Answer, ErrorCode, OperationPage};
 pub use ca_record::CaRecord;
 pub use caller::Caller;
 pub use delete_ca_certificate::{DeleteCaCertificate, DeleteCaCertificateResponse};
-pub use error::{ANSWERS, Answer, Cause, ErrorCode, OperationError, OperationPage};
+pub use error::{Cause, OperationError};
 pub use get_ca_certificate::{GetCaCertificate, GetCaCertificateResponse};
 pub use inactivate_ca_certificate::{InactivateCaCertificate, InactivateCaCertificateResponse};
 pub use list_ca_certificate::{
@@ -36,4 +39,4 @@ pub use register_ca::{RegisterCa, RegisterCaResponse};
 pub use request_id::RequestId;
 pub use set_sni_config::{AccessDeniedDetail, SetSniConfig, SetSniConfigResponse};
 pub use sni_config::{EntrySyntaxError, SniConfig, SniConfigError, SyntaxFault};
-pub use sni_plan::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused, Warning};
+pub use sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused, Warning};

@@ -1,8 +1,9 @@
 //! Registering a CA.
 
+use super::answers::OperationPage;
 use super::call::{self, Action};
 use super::caller::Caller;
-use super::error::{Cause, OperationError, OperationPage};
+use super::error::{Cause, OperationError};
 use super::request_id::RequestId;
 use crate::certificate::{CaCertificate, SerialNumber};
 use crate::id::InstanceId;

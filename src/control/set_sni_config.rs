@@ -1,12 +1,14 @@
 //! `SetSniConfig`.
 
+use super::answers::OperationPage;
 use super::call::{self, Action};
 use super::caller::Caller;
-use super::error::{Cause, OperationError, OperationPage};
+use super::error::{Cause, OperationError};
 use super::parameters::Parameters;
 use super::request_id::RequestId;
 use super::sni_config::SniConfig;
-use super::sni_plan::{EntryWarning, Loading, SniPlan};
+use super::sni_faults::EntryWarning;
+use super::sni_plan::{Loading, SniPlan};
 use crate::id::{CertificateId, InstanceId};
 use crate::instance::Instances;
 

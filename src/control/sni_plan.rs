@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
-use super::sni_config::{SniConfig, SniEntry, list};
-use crate::certificate::{
-    CertificateSource, KeyType, Password, ServerCertificate, ServerCertificateError, SourceError,
-    Validity,
-};
+use super::sni_config::{SniConfig, SniEntry};
+use super::sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused, Warning};
+use crate::certificate::{CertificateSource, KeyType, Password, ServerCertificate};
 use crate::id::CertificateId;
 use crate::instance::Instance;
 use crate::name::NamePattern;
@@ -175,116 +173,4 @@ impl Loading<'_> {
             _ => Arc::new(loaded),
         })
     }
-}
-
-/// Why a `SniConfig` is not served: everything that is wrong with it. What was served before still
-/// is.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", list(.errors))]
-pub struct SniConfigRefused {
-    /// Every fault, the default certificate's first, then in the order of the entries.
-    pub errors: Vec<EntryError>,
-}
-
-/// What an error or a warning is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The default certificate.
-    Default,
-    /// An entry, counted from 1.
-    Entry(usize),
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Default => f.write_str("default certificate"),
-            Self::Entry(index) => write!(f, "entry {index}"),
-        }
-    }
-}
-
-/// A fault of one entry or of the default certificate.
-#[derive(Debug, thiserror::Error)]
-#[error("{place}: {}", chain(.fault))]
-pub struct EntryError {
-    /// Whose fault it is.
-    pub place: Place,
-    /// What is wrong.
-    pub fault: EntryFault,
-}
-
-/// Why an entry cannot be served.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EntryFault {
-    /// The certificate is not to be had from its source.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// It is there, and cannot be shown.
-    #[error("certificate {id} cannot be shown")]
-    Certificate {
-        /// Which certificate.
-        id: CertificateId,
-        /// Why not.
-        source: ServerCertificateError,
-    },
-    /// It failed at an earlier entry already, which says why.
-    #[error("certificate {0} cannot be shown, as an earlier entry says")]
-    Unusable(CertificateId),
-    /// It has expired, and is not served under this name already.
-    #[error("certificate {id} has expired")]
-    Expired {
-        /// Which certificate.
-        id: CertificateId,
-        /// From when until when it was valid.
-        validity: Validity,
-    },
-    /// The name stands twice with certificates of the same key type.
-    #[error("{pattern} stands in entry {first} already, with an {key_type} certificate too")]
-    Duplicate {
-        /// The entry in which the name stands first.
-        first: usize,
-        /// The name.
-        pattern: NamePattern,
-        /// The key type of both.
-        key_type: KeyType,
-    },
-}
-
-/// Something to look at that keeps nothing from being served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {warning}")]
-pub struct EntryWarning {
-    /// What it is about.
-    pub place: Place,
-    /// What to look at.
-    pub warning: Warning,
-}
-
-/// What to look at in a configuration that is served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Warning {
-    /// The certificate's names do not cover the configured one: most clients will refuse it.
-    #[error("the certificate is not for {0}")]
-    NotCovered(NamePattern),
-    /// The certificate has expired; it was served under this name before.
-    #[error("the certificate has expired")]
-    Expired(Validity),
-    /// The certificate is not valid yet.
-    #[error("the certificate is not valid yet")]
-    NotYetValid(Validity),
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -140,6 +140,6 @@ mod tests {
         for (times, (outcome, count)) in (1..).zip(stats.iter()) {
             assert_eq!(count, times, "{outcome:?}");
         }
-        assert_eq!(stats.refused(), (2..=17).sum());
+        assert_eq!(stats.refused(), (2..=17).sum::<u64>());
     }
 }

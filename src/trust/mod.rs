@@ -9,6 +9,8 @@ mod authority;
 mod budget;
 mod device;
 mod handshake;
+mod index;
+mod links;
 mod path;
 mod refusal;
 mod registry;

@@ -17,8 +17,10 @@ use x509_parser::prelude::FromDer;
 use super::authority::Authority;
 use super::budget::Budget;
 use super::device::Device;
+use super::index::Standing;
+use super::links::Links;
 use super::refusal::Refusal;
-use super::registry::{CaRegistry, Standing};
+use super::registry::CaRegistry;
 use super::state::Moment;
 use super::verdict::{PathCa, SeenRecord, Verdict};
 use crate::certificate::{CaIdentity, SerialNumber};
@@ -44,14 +46,14 @@ impl PathCheck<'_> {
         check_size(end_entity, intermediates)?;
         let leaf = EndEntityCert::try_from(end_entity).map_err(Refusal::of_reading)?;
         let links = Links::of(end_entity, intermediates);
-        let chain: Vec<_> = links.0.iter().map(|link| link.der.clone()).collect();
+        let chain = links.chain();
         let metered = budget.meter(self.algorithms.all);
         let metered: Vec<&dyn SignatureVerificationAlgorithm> =
             metered.iter().map(|algorithm| algorithm as _).collect();
 
         let mut reason = Refusal::UnknownIssuer;
         for (issuer, child) in links.issuers_from(&leaf, end_entity) {
-            let candidates = self.registry.candidates(issuer, || authority_key_id(child));
+            let candidates = self.registry.index().candidates(issuer, || authority_key_id(child));
             for authority in &candidates.active {
                 match self.verify_to(authority, &leaf, &chain, &metered) {
                     Ok(path) => {
@@ -116,7 +118,7 @@ impl PathCheck<'_> {
             let der = intermediate.der();
             let serial = check_intermediate(&der)?;
             let identity = CaIdentity::of(&der).map_err(|_| Refusal::Unreadable)?;
-            let record = match self.registry.standing(&identity) {
+            let record = match self.registry.index().standing(&identity) {
                 Standing::Unregistered => None,
                 Standing::Active(record) => Some(self.in_time(record)?),
                 Standing::Inactive(serial) => return Err(Refusal::InactiveCa(serial)),
@@ -191,55 +193,6 @@ impl Refusal {
     /// which failed for a reason of its own.
     fn or_more_telling(self, other: Self) -> Self {
         if self == Self::UnknownIssuer { other } else { self }
-    }
-}
-
-/// The intermediates that may take part in a path, with the names that link them.
-struct Links<'a>(Vec<Link<'a>>);
-
-struct Link<'a> {
-    der: CertificateDer<'a>,
-    certificate: EndEntityCert<'a>,
-}
-
-impl<'a> Links<'a> {
-    /// Drops what can add nothing: duplicates, self-issued ones, and what webpki cannot read (an
-    /// X.509 v1 root that a device sends along).
-    fn of(end_entity: &CertificateDer<'_>, sent: &'a [CertificateDer<'a>]) -> Self {
-        let mut links: Vec<Link<'a>> = Vec::with_capacity(sent.len());
-        for der in sent {
-            if der == end_entity || links.iter().any(|link| link.der == *der) {
-                continue;
-            }
-            let Ok(certificate) = EndEntityCert::try_from(der) else {
-                continue;
-            };
-            if certificate.subject() != certificate.issuer() {
-                links.push(Link { der: CertificateDer::from(der.as_ref()), certificate });
-            }
-        }
-        Self(links)
-    }
-
-    /// The issuer names that lie on any way up from the leaf, the nearest first, each with a
-    /// certificate that bears it.
-    fn issuers_from<'b>(
-        &'b self,
-        leaf: &'b EndEntityCert<'_>,
-        leaf_der: &'b CertificateDer<'_>,
-    ) -> Vec<(&'b [u8], &'b [u8])> {
-        let mut found: Vec<(&[u8], &[u8])> = vec![(leaf.issuer(), leaf_der)];
-        let mut next = 0;
-        while let Some(&(name, _)) = found.get(next) {
-            next += 1;
-            for link in self.0.iter().filter(|link| link.certificate.subject() == name) {
-                let issuer = link.certificate.issuer();
-                if found.iter().all(|(known, _)| *known != issuer) {
-                    found.push((issuer, &link.der));
-                }
-            }
-        }
-        found
     }
 }
 

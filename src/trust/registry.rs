@@ -1,9 +1,7 @@
 //! The registered CAs of one instance.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::Hash;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +12,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::EndEntityCert;
 
 use super::authority::Authority;
+use super::index::CaIndex;
 use super::state::CaStatus;
-use super::verdict::SeenRecord;
-use crate::certificate::{CaCertificate, CaIdentity, SerialNumber, Validity};
+use crate::certificate::{CaCertificate, SerialNumber, Validity};
 
 /// The CAs of one instance by serial number, each active or inactive.
 ///
@@ -25,9 +23,7 @@ use crate::certificate::{CaCertificate, CaIdentity, SerialNumber, Validity};
 /// change under the same writer.
 pub struct CaRegistry {
     by_serial: Table<SerialNumber, Arc<Authority>>,
-    by_subject: Index<Box<[u8]>>,
-    by_key_id: Index<KeyHint>,
-    by_public_key: Index<Box<[u8]>>,
+    index: CaIndex,
     /// Held for every change and for a page of a list, never in a handshake.
     writer: Mutex<Ledger>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -37,9 +33,7 @@ impl CaRegistry {
     pub(crate) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
         Self {
             by_serial: Table::default(),
-            by_subject: Index::default(),
-            by_key_id: Index::default(),
-            by_public_key: Index::default(),
+            index: CaIndex::default(),
             writer: Mutex::default(),
             algorithms,
         }
@@ -89,19 +83,12 @@ impl CaRegistry {
                 false => RegisterError::SerialInUse(serial),
             });
         }
-        if self.twins(certificate.identity()).count() >= MAX_TWINS {
+        if self.index.twins(certificate.identity()).count() >= MAX_TWINS {
             return Err(RegisterError::TooManyTwins(serial));
         }
         ledger.last_order += 1;
         let authority = Arc::new(Authority::new(name, certificate, status, ledger.last_order));
-        // The index by key comes first and goes last: a path must never meet a candidate whose
-        // key the state check does not know.
-        let identity = authority.certificate().identity();
-        add(&self.by_public_key, identity.public_key().into(), &authority);
-        if let Some(hint) = KeyHint::of(authority.certificate()) {
-            add(&self.by_key_id, hint, &authority);
-        }
-        add(&self.by_subject, identity.subject().into(), &authority);
+        self.index.insert(&authority);
         self.by_serial.insert(serial, Arc::clone(&authority));
         ledger.by_order.insert(authority.order(), Arc::clone(&authority));
         Ok(authority)
@@ -116,7 +103,7 @@ impl CaRegistry {
         let _ledger = self.writer();
         let authority = self.get(serial)?;
         let changed = authority.set_status(status);
-        let others = self.twins(authority.certificate().identity());
+        let others = self.index.twins(authority.certificate().identity());
         let others = others.filter(|twin| !Arc::ptr_eq(twin, &authority));
         let active = others.filter(|twin| twin.status() == CaStatus::Active);
         let active_twins = active.map(|twin| twin.certificate().serial().clone()).collect();
@@ -128,52 +115,15 @@ impl CaRegistry {
         let mut ledger = self.writer();
         let authority = self.get(serial)?;
         authority.set_status(CaStatus::Inactive);
-        let identity = authority.certificate().identity();
         self.by_serial.remove(serial);
-        remove(&self.by_subject, &identity.subject().into(), &authority);
-        if let Some(hint) = KeyHint::of(authority.certificate()) {
-            remove(&self.by_key_id, &hint, &authority);
-        }
-        remove(&self.by_public_key, &identity.public_key().into(), &authority);
+        self.index.remove(&authority);
         ledger.by_order.remove(&authority.order());
         Some(authority)
     }
 
-    /// The records that might have issued a certificate whose issuer is `subject`, the likely
-    /// ones first, at most [`MAX_CANDIDATES`]. `key_id` is asked only where several bear the name.
-    pub(super) fn candidates(
-        &self,
-        subject: &[u8],
-        key_id: impl FnOnce() -> Option<Box<[u8]>>,
-    ) -> Candidates {
-        let bearers = records(&self.by_subject, subject);
-        let hinted = if bearers.len() > 1 { key_id() } else { None };
-        let hinted = hinted.map(|key_id| KeyHint { subject: subject.into(), key_id });
-        let hinted = hinted.map(|hint| records(&self.by_key_id, &hint)).unwrap_or_default();
-        Candidates::of(&hinted, &bearers)
-    }
-
-    /// What is registered about a CA that stands on a path, by its subject and key.
-    pub(super) fn standing(&self, identity: &CaIdentity) -> Standing {
-        let mut inactive = None;
-        for authority in records(&self.by_public_key, identity.public_key()).iter() {
-            let word = authority.word();
-            if !word.is_active() {
-                inactive = Some(authority.certificate().serial().clone());
-            } else if authority.certificate().identity() == identity {
-                return Standing::Active(SeenRecord { authority: Arc::clone(authority), word });
-            }
-        }
-        // "Whatever subject it bears": an inactive CA's key is refused under any name but that of
-        // an active record.
-        inactive.map_or(Standing::Unregistered, Standing::Inactive)
-    }
-
-    /// The records with this subject and key, in the order of their registration.
-    fn twins(&self, identity: &CaIdentity) -> impl Iterator<Item = Arc<Authority>> {
-        let of_key = records(&self.by_public_key, identity.public_key());
-        let twins = of_key.iter().filter(|ca| ca.certificate().identity() == identity);
-        twins.cloned().collect::<Vec<_>>().into_iter()
+    /// The indexes by which a path finds records.
+    pub(super) fn index(&self) -> &CaIndex {
+        &self.index
     }
 
     fn check_usable(
@@ -230,53 +180,6 @@ pub(crate) struct StatusChange {
     pub(crate) changed: bool,
     /// The other active records with the same subject and key.
     pub(crate) active_twins: Vec<SerialNumber>,
-}
-
-/// What is registered about a CA on a path.
-#[derive(Debug)]
-pub(super) enum Standing {
-    /// Nothing, and its key is nobody's who is inactive.
-    Unregistered,
-    /// An active record has the same subject and key.
-    Active(SeenRecord),
-    /// Its key is that of an inactive record.
-    Inactive(SerialNumber),
-}
-
-/// The records to try for one issuer name.
-#[derive(Debug, Default)]
-pub(super) struct Candidates {
-    /// Those that were active when looked at.
-    pub(super) active: Vec<Arc<Authority>>,
-    /// One that was not.
-    pub(super) inactive: Option<SerialNumber>,
-    /// Whether some were left out.
-    pub(super) incomplete: bool,
-}
-
-impl Candidates {
-    /// First those that the key id points at, then the others in the order of last success.
-    fn of(hinted: &[Arc<Authority>], bearers: &[Arc<Authority>]) -> Self {
-        let (active, inactive): (Vec<_>, Vec<_>) =
-            bearers.iter().partition(|authority| authority.status() == CaStatus::Active);
-        let is_hinted = |ca: &Arc<Authority>| hinted.iter().any(|other| Arc::ptr_eq(other, ca));
-        let (mut chosen, mut others): (Vec<_>, Vec<_>) =
-            active.into_iter().partition(|authority| is_hinted(authority));
-        let by_success = |ca: &&Arc<Authority>| std::cmp::Reverse(ca.last_success());
-        if others.len() > MAX_CANDIDATES {
-            others.select_nth_unstable_by_key(MAX_CANDIDATES, by_success);
-        }
-        let incomplete = chosen.len() + others.len() > MAX_CANDIDATES;
-        others.truncate(MAX_CANDIDATES);
-        others.sort_by_key(by_success);
-        chosen.append(&mut others);
-        chosen.truncate(MAX_CANDIDATES);
-        Self {
-            active: chosen.into_iter().cloned().collect(),
-            inactive: inactive.first().map(|authority| authority.certificate().serial().clone()),
-            incomplete,
-        }
-    }
 }
 
 /// Where a page of [`CaRegistry::list`] ended.
@@ -340,47 +243,8 @@ struct Ledger {
     by_order: BTreeMap<u64, Arc<Authority>>,
 }
 
-/// A subject with one key identifier. Both can be forged in what a client sends: a hint.
-#[derive(PartialEq, Eq, Hash)]
-struct KeyHint {
-    subject: Box<[u8]>,
-    key_id: Box<[u8]>,
-}
-
-impl KeyHint {
-    fn of(certificate: &CaCertificate) -> Option<Self> {
-        let key_id = certificate.key_id()?.into();
-        Some(Self { subject: certificate.identity().subject().into(), key_id })
-    }
-}
-
 type Table<K, V> = DashMap<K, V, RandomState>;
 
-/// Lists of records. A reader takes the list out with one clone; a writer changes it in place
-/// where no reader holds it, and else a copy.
-type Index<K> = Table<K, Arc<Vec<Arc<Authority>>>>;
-
-fn records<K, Q>(index: &Index<K>, key: &Q) -> Arc<Vec<Arc<Authority>>>
-where
-    K: Eq + Hash + Borrow<Q>,
-    Q: Eq + Hash + ?Sized,
-{
-    index.get(key).map(|records| Arc::clone(&records)).unwrap_or_default()
-}
-
-fn add<K: Eq + Hash>(index: &Index<K>, key: K, authority: &Arc<Authority>) {
-    Arc::make_mut(index.entry(key).or_default().value_mut()).push(Arc::clone(authority));
-}
-
-fn remove<K: Eq + Hash>(index: &Index<K>, key: &K, authority: &Arc<Authority>) {
-    if let Some(mut records) = index.get_mut(key) {
-        Arc::make_mut(&mut records).retain(|record| !Arc::ptr_eq(record, authority));
-    }
-    index.remove_if(key, |_, records| records.is_empty());
-}
-
-/// How many CAs of one name are tried for one certificate.
-const MAX_CANDIDATES: usize = 8;
 /// How many certificates of one subject and key may be registered: each costs the path a look.
 const MAX_TWINS: usize = 8;
 /// What rustls' providers verify.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::authority::Authority;
 use super::device::Device;
+use super::index::Standing;
 use super::refusal::Refusal;
-use super::registry::{CaRegistry, Standing};
+use super::registry::CaRegistry;
 use super::state::Word;
 use crate::certificate::{CaIdentity, SerialNumber};
 
@@ -55,7 +56,7 @@ impl PathCa {
         match &self.record {
             Some(record) if record.authority.word() == record.word => Ok(()),
             Some(_) => Err(changed()),
-            None => match registry.standing(&self.identity) {
+            None => match registry.index().standing(&self.identity) {
                 Standing::Unregistered => Ok(()),
                 Standing::Active(_) | Standing::Inactive(_) => Err(changed()),
             },
