@@ -42,10 +42,16 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The provider of every test that does not say otherwise.
+/// The provider of every test that does not say otherwise: the one of the feature `ring` where that
+/// is on.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        #[cfg(feature = "ring")]
+        let provider = rustls::crypto::ring::default_provider();
+        #[cfg(not(feature = "ring"))]
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        Arc::new(provider)
+    });
     Arc::clone(&PROVIDER)
 }
 
