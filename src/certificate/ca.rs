@@ -29,6 +29,8 @@ pub struct CaCertificate {
     serial: SerialNumber,
     subject: Box<str>,
     identity: CaIdentity,
+    /// As a trust anchor has it: the DER without the outer SEQUENCE.
+    public_key: Box<[u8]>,
     name_constraints: Option<Box<[u8]>>,
     key_id: Option<Box<[u8]>>,
     rsa_bits: Option<usize>,
@@ -90,13 +92,16 @@ impl CaCertificate {
 
         let owned = CertificateDer::from(der.to_vec());
         // The handshake reads it with webpki: what webpki cannot read is refused here.
-        EndEntityCert::try_from(&owned).map_err(|_| CaCertificateError::Malformed)?;
+        let certificate =
+            EndEntityCert::try_from(&owned).map_err(|_| CaCertificateError::Malformed)?;
+        let identity = CaIdentity::of(&certificate).ok_or(CaCertificateError::KeyEncoding)?;
         let anchor =
             webpki::anchor_from_trusted_cert(&owned).map_err(|_| CaCertificateError::Malformed)?;
         Ok(Self {
             serial,
             subject: x509.subject().to_string().into_boxed_str(),
-            identity: CaIdentity::from_anchor(&anchor),
+            identity,
+            public_key: anchor.subject_public_key_info.as_ref().into(),
             name_constraints: anchor.name_constraints.as_ref().map(|der| der.as_ref().into()),
             key_id: extensions.key_id,
             rsa_bits: rsa_bits(&x509),
@@ -154,7 +159,7 @@ impl CaCertificate {
     pub(crate) fn anchor(&self) -> TrustAnchor<'_> {
         TrustAnchor {
             subject: self.identity.subject().into(),
-            subject_public_key_info: self.identity.public_key().into(),
+            subject_public_key_info: self.public_key.as_ref().into(),
             name_constraints: self.name_constraints.as_deref().map(Into::into),
         }
     }
@@ -215,6 +220,13 @@ pub enum CaCertificateError {
     /// A key usage without keyCertSign.
     #[error("the certificate's key usage does not allow it to sign certificates")]
     NoKeyCertSign,
+    /// An extended key usage without client authentication: it may not vouch for devices.
+    #[error("the certificate's extended key usage does not allow client authentication")]
+    NotForClientAuth,
+    /// A public key that is malformed, or encoded in another way than usual (for an EC key: other
+    /// than as an uncompressed point), by which it could not be told from other keys.
+    #[error("the CA certificate's public key is malformed or in an unusual encoding")]
+    KeyEncoding,
     /// A critical extension that a verifier would have to understand, by its object identifier.
     #[error("the CA certificate holds the critical extension {0}, which is not supported")]
     UnknownCriticalExtension(String),
@@ -243,6 +255,12 @@ impl Extensions {
         };
         if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
             return Err(CaCertificateError::NoKeyCertSign);
+        }
+        // webpki asks this of an intermediate, and takes an anchor as it is.
+        let purpose =
+            certificate.extended_key_usage().map_err(|_| CaCertificateError::Malformed)?;
+        if purpose.is_some_and(|purpose| !purpose.value.client_auth && !purpose.value.any) {
+            return Err(CaCertificateError::NotForClientAuth);
         }
         Ok(Self {
             key_id: key_id(certificate).map(Into::into),

@@ -43,7 +43,7 @@ outcomes! {
     NoUsableCertificate,
     /// The client showed no certificate and must.
     NoDeviceCertificate,
-    /// The client's chain is over a limit in count or bytes, or needs too many signature checks.
+    /// The client's chain is over a limit in count or bytes, or takes too long to follow.
     ChainOverLimit,
     /// The client's chain cannot be read.
     ChainUnreadable,
@@ -67,8 +67,9 @@ impl From<&Refusal> for Outcome {
             Refusal::TooManyIntermediates(_)
             | Refusal::ChainTooLarge(_)
             | Refusal::TooManyCandidates
-            | Refusal::TooManySignatureChecks => Self::ChainOverLimit,
-            Refusal::Unreadable => Self::ChainUnreadable,
+            | Refusal::TooManySignatureChecks
+            | Refusal::SearchTooLong => Self::ChainOverLimit,
+            Refusal::Unreadable | Refusal::UnusualKey => Self::ChainUnreadable,
             Refusal::UnknownIssuer => Self::UnknownIssuer,
             Refusal::InactiveCa(_) => Self::InactiveCa,
             Refusal::ChangedMeanwhile(_) => Self::ChangedMeanwhile,

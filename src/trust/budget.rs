@@ -1,32 +1,37 @@
-//! A limit on the signature checks that one handshake may cost.
+//! Limits on the work that one handshake may cost.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
+use webpki::{ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
 
-/// The certificate-signature checks of one handshake, counted as they are asked for.
+use super::refusal::Refusal;
+
+/// The certificate-signature checks of one handshake and the steps of its search, counted as they
+/// are asked for.
 ///
-/// webpki's own limit of 100 checks a call holds for one anchor and costs milliseconds; this one
-/// holds over all anchors that are tried. Six intermediates whose names alternate cost 82 checks
-/// without it.
-#[derive(Debug)]
+/// webpki's own limit of 100 checks a call holds for one anchor and costs milliseconds; these hold
+/// over all anchors that are tried. Without them six intermediates whose names alternate cost 82
+/// checks, and eight that lead nowhere 400 steps without a single check, each of which reads all
+/// intermediates anew.
+#[derive(Debug, Default)]
 pub(super) struct Budget {
-    asked: AtomicU32,
+    checks: AtomicU32,
+    steps: AtomicU32,
 }
 
 impl Budget {
-    pub(super) fn new() -> Self {
-        Self { asked: AtomicU32::new(0) }
-    }
-
-    /// Whether a check was refused because none was left.
-    pub(super) fn is_overdrawn(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) > MAX_CHECKS
+    /// What a search is refused with that asked for more than there was.
+    pub(super) fn overdrawn(&self) -> Option<Refusal> {
+        if self.checks.load(Ordering::Relaxed) > MAX_CHECKS {
+            return Some(Refusal::TooManySignatureChecks);
+        }
+        (self.steps.load(Ordering::Relaxed) > MAX_STEPS).then_some(Refusal::SearchTooLong)
     }
 
     /// How many checks were computed.
     pub(super) fn spent(&self) -> u32 {
-        self.asked.load(Ordering::Relaxed).min(MAX_CHECKS)
+        self.checks.load(Ordering::Relaxed).min(MAX_CHECKS)
     }
 
     /// The algorithms, each counting against this budget.
@@ -37,8 +42,13 @@ impl Budget {
         algorithms.iter().map(|inner| Metered { inner: *inner, budget: self }).collect()
     }
 
+    /// Client authentication as the usage of a path, each step counting against this budget.
+    pub(super) fn client_auth(&self) -> MeteredUsage<'_> {
+        MeteredUsage(self)
+    }
+
     fn spend(&self) -> Result<(), InvalidSignature> {
-        let before = self.asked.fetch_add(1, Ordering::Relaxed);
+        let before = self.checks.fetch_add(1, Ordering::Relaxed);
         if before < MAX_CHECKS { Ok(()) } else { Err(InvalidSignature) }
     }
 }
@@ -74,6 +84,24 @@ impl SignatureVerificationAlgorithm for Metered<'_> {
     }
 }
 
+/// Asked by webpki at each certificate that it comes to in its search, and so the place to stop it:
+/// the error ends the whole search, where that of a signature ends one branch of it.
+#[derive(Debug)]
+pub(super) struct MeteredUsage<'a>(&'a Budget);
+
+impl ExtendedKeyUsageValidator for MeteredUsage<'_> {
+    fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        self.0.steps.fetch_add(1, Ordering::Relaxed);
+        if self.0.overdrawn().is_some() {
+            return Err(webpki::Error::MaximumPathBuildCallsExceeded);
+        }
+        KeyUsage::client_auth().validate(purposes)
+    }
+}
+
 /// One path needs one check for each of its certificates but the anchor, so at most nine here; the
 /// rest is room for candidates that share a name.
 const MAX_CHECKS: u32 = 16;
+/// One path takes a step for each of its certificates but the anchor, so at most seven; the rest is
+/// room for candidates that share a name, and for cross-signed ones.
+const MAX_STEPS: u32 = 48;

@@ -26,7 +26,7 @@ impl CaIndex {
     /// a path must never meet a candidate whose key the state check does not know.
     pub(super) fn insert(&self, authority: &Arc<Authority>) {
         let identity = authority.certificate().identity();
-        add(&self.by_public_key, identity.public_key().into(), authority);
+        add(&self.by_public_key, identity.key().into(), authority);
         if let Some(hint) = KeyHint::of(authority.certificate()) {
             add(&self.by_key_id, hint, authority);
         }
@@ -40,7 +40,7 @@ impl CaIndex {
         if let Some(hint) = KeyHint::of(authority.certificate()) {
             take_out(&self.by_key_id, &hint, authority);
         }
-        take_out(&self.by_public_key, &identity.public_key().into(), authority);
+        take_out(&self.by_public_key, &identity.key().into(), authority);
     }
 
     /// The records that might have issued a certificate whose issuer is `subject`, the likely
@@ -60,7 +60,7 @@ impl CaIndex {
     /// What is registered about a CA that stands on a path, by its subject and key.
     pub(super) fn standing(&self, identity: &CaIdentity) -> Standing {
         let mut inactive = None;
-        for authority in records(&self.by_public_key, identity.public_key()).iter() {
+        for authority in records(&self.by_public_key, identity.key()).iter() {
             let word = authority.word();
             if !word.is_active() {
                 inactive = Some(authority.certificate().serial().clone());
@@ -75,7 +75,7 @@ impl CaIndex {
 
     /// The records with this subject and key, in the order of their registration.
     pub(super) fn twins(&self, identity: &CaIdentity) -> impl Iterator<Item = Arc<Authority>> {
-        let of_key = records(&self.by_public_key, identity.public_key());
+        let of_key = records(&self.by_public_key, identity.key());
         let twins = of_key.iter().filter(|ca| ca.certificate().identity() == identity);
         twins.cloned().collect::<Vec<_>>().into_iter()
     }

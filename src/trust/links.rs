@@ -1,7 +1,7 @@
 //! Which of the certificates that a device sent lie on a way up from its own.
 
 use rustls_pki_types::CertificateDer;
-use webpki::EndEntityCert;
+use webpki::{Cert, EndEntityCert};
 
 /// The intermediates that may take part in a path, with the names that link them.
 pub(super) struct Links<'a>(Vec<Link<'a>>);
@@ -12,9 +12,14 @@ struct Link<'a> {
 }
 
 impl<'a> Links<'a> {
-    /// Drops what can add nothing: duplicates, self-issued ones, and what webpki cannot read (an
-    /// X.509 v1 root that a device sends along).
-    pub(super) fn of(end_entity: &CertificateDer<'_>, sent: &'a [CertificateDer<'a>]) -> Self {
+    /// Drops what can add nothing: duplicates, self-issued ones, those of the device's own name and
+    /// key, through which no path leads, and what webpki cannot read (an X.509 v1 root that a device
+    /// sends along).
+    pub(super) fn of(
+        end_entity: &CertificateDer<'_>,
+        leaf: &EndEntityCert<'_>,
+        sent: &'a [CertificateDer<'a>],
+    ) -> Self {
         let mut links: Vec<Link<'a>> = Vec::with_capacity(sent.len());
         for der in sent {
             if der == end_entity || links.iter().any(|link| link.der == *der) {
@@ -23,7 +28,7 @@ impl<'a> Links<'a> {
             let Ok(certificate) = EndEntityCert::try_from(der) else {
                 continue;
             };
-            if certificate.subject() != certificate.issuer() {
+            if certificate.subject() != certificate.issuer() && !is_same_party(&certificate, leaf) {
                 links.push(Link { der: CertificateDer::from(der.as_ref()), certificate });
             }
         }
@@ -55,4 +60,10 @@ impl<'a> Links<'a> {
         }
         found
     }
+}
+
+/// "Prevent loops" (RFC 4158 section 5.2): a path names no subject with one key twice.
+fn is_same_party(one: &Cert<'_>, other: &Cert<'_>) -> bool {
+    one.subject() == other.subject()
+        && one.subject_public_key_info() == other.subject_public_key_info()
 }

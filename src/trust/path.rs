@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{EndEntityCert, VerifiedPath};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
@@ -45,23 +45,25 @@ impl PathCheck<'_> {
     ) -> Result<Verdict, Refusal> {
         check_size(end_entity, intermediates)?;
         let leaf = EndEntityCert::try_from(end_entity).map_err(Refusal::of_reading)?;
-        let links = Links::of(end_entity, intermediates);
-        let chain = links.chain();
+        let links = Links::of(end_entity, &leaf, intermediates);
         let metered = budget.meter(self.algorithms.all);
-        let metered: Vec<&dyn SignatureVerificationAlgorithm> =
+        let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
             metered.iter().map(|algorithm| algorithm as _).collect();
+        let search = Search { leaf: &leaf, chain: links.chain(), algorithms, budget };
 
         let mut reason = Refusal::UnknownIssuer;
         for (issuer, child) in links.issuers_from(&leaf, end_entity) {
             let candidates = self.registry.index().candidates(issuer, || authority_key_id(child));
             for authority in &candidates.active {
-                match self.verify_to(authority, &leaf, &chain, &metered) {
+                match self.verify_to(authority, &search) {
                     Ok(path) => {
                         let device = Device::read(end_entity, authority.certificate().serial())?;
                         return Ok(Verdict { device, path });
                     }
-                    Err(_) if budget.is_overdrawn() => return Err(Refusal::TooManySignatureChecks),
-                    Err(refusal) => reason = reason.or_more_telling(refusal),
+                    Err(refusal) => match budget.overdrawn() {
+                        Some(overdrawn) => return Err(overdrawn),
+                        None => reason = reason.or_more_telling(refusal),
+                    },
                 }
             }
             if candidates.incomplete {
@@ -77,9 +79,7 @@ impl PathCheck<'_> {
     fn verify_to(
         &self,
         anchor: &Arc<Authority>,
-        leaf: &EndEntityCert<'_>,
-        chain: &[CertificateDer<'_>],
-        metered: &[&dyn SignatureVerificationAlgorithm],
+        search: &Search<'_>,
     ) -> Result<Vec<PathCa>, Refusal> {
         // The reason is kept here: where the hook refuses, webpki goes on searching, and the error
         // that it ends with need not be the hook's.
@@ -91,12 +91,12 @@ impl PathCheck<'_> {
             if refused { Err(webpki::Error::UnknownIssuer) } else { Ok(()) }
         };
         let anchors = [anchor.certificate().anchor()];
-        let verified = leaf.verify_for_usage(
-            metered,
+        let verified = search.leaf.verify_for_usage(
+            &search.algorithms,
             &anchors,
-            chain,
+            &search.chain,
             self.now,
-            KeyUsage::client_auth(),
+            search.budget.client_auth(),
             None,
             Some(&hook),
         );
@@ -117,7 +117,7 @@ impl PathCheck<'_> {
         for intermediate in path.intermediate_certificates() {
             let der = intermediate.der();
             let serial = check_intermediate(&der)?;
-            let identity = CaIdentity::of(&der).map_err(|_| Refusal::Unreadable)?;
+            let identity = CaIdentity::of(intermediate).ok_or(Refusal::UnusualKey)?;
             let record = match self.registry.index().standing(&identity) {
                 Standing::Unregistered => None,
                 Standing::Active(record) => Some(self.in_time(record)?),
@@ -165,6 +165,14 @@ impl PathCheck<'_> {
         }
         Err(Refusal::ChangedMeanwhile(record.authority.certificate().serial().clone()))
     }
+}
+
+/// What every candidate anchor of one device is asked with.
+struct Search<'a> {
+    leaf: &'a EndEntityCert<'a>,
+    chain: Vec<CertificateDer<'a>>,
+    algorithms: Vec<&'a dyn SignatureVerificationAlgorithm>,
+    budget: &'a Budget,
 }
 
 impl Refusal {

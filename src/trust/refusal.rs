@@ -16,6 +16,9 @@ pub enum Refusal {
     /// The device's certificate, or one on its path, cannot be read.
     #[error("the device's chain cannot be read")]
     Unreadable,
+    /// A CA's key on the path is in an encoding by which it could hide that it is an inactive one's.
+    #[error("the key of a CA on the device's path is in an unusual encoding")]
+    UnusualKey,
     /// No path leads to a registered CA.
     #[error("no path leads from the device's certificate to a registered CA")]
     UnknownIssuer,
@@ -43,6 +46,9 @@ pub enum Refusal {
     /// The chain would cost more signature checks than a handshake may.
     #[error("the device's chain needs more than 16 signature checks")]
     TooManySignatureChecks,
+    /// The chain offers more ways up than are searched.
+    #[error("the device's chain has too many ways up")]
+    SearchTooLong,
     /// webpki's verdict on the device's certificate or an intermediate: expired, for another use,
     /// a CA's, with an unknown critical extension, and so on.
     #[error("the device's chain is not valid: {0}")]

@@ -76,7 +76,7 @@ impl ClientCertVerifier for DeviceVerifier {
             now,
             moment: handshake::moment(),
         };
-        let budget = Budget::new();
+        let budget = Budget::default();
         let finding = check.verify(end_entity, intermediates, &budget);
         tracing::trace!(
             device = ?finding.as_ref().ok().map(|verdict| verdict.claimed_device().sha256()),

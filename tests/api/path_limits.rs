@@ -2,7 +2,7 @@
 
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::trust::Refusal;
-use rcgen::CustomExtension;
+use rcgen::{CertificateParams, CustomExtension, date_time_ymd};
 
 use crate::support::{Door, Examinations, Identity, TestCa, VERSIONS};
 
@@ -39,6 +39,52 @@ async fn p08_alternating_junk_costs_16_signature_checks() {
             assert_eq!(examinations.take(), [2]);
             intruder.chain.extend(links.clone());
         }
+    }
+}
+
+/// Whatever leads to the CA's name has expired, so no path costs a signature check, and the names
+/// between alternate, so there are hundreds of them.
+#[tokio::test]
+async fn p08_a_search_that_leads_nowhere_ends_early() {
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        let ca = TestCa::root("fleet");
+        door.register(&ca, Active).unwrap();
+        let (a, b, forged_ca) = (TestCa::root("A"), TestCa::root("B"), TestCa::root("fleet"));
+        let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2025, 1, 1);
+        let intruder = |count| {
+            let mut links = vec![forged_ca.child_with("A", expired)];
+            links.extend((0..count).map(|_| b.child("A")));
+            links.extend((0..count).map(|_| a.child("B")));
+            a.device("intruder").with_chain(&links.iter().collect::<Vec<_>>())
+        };
+        let refusal = door.knock(Some(&intruder(3)), version).await.not_believed();
+        assert_eq!(refusal, Refusal::SearchTooLong);
+        assert_eq!(examinations.take(), [0]);
+        let refusal = door.knock(Some(&intruder(1)), version).await.not_believed();
+        assert!(matches!(refusal, Refusal::Invalid(_) | Refusal::UnknownIssuer), "{refusal:?}");
+        assert_eq!(examinations.take(), [0]);
+    }
+}
+
+/// No path names a subject with one key twice, so what bears the device's own leads nowhere.
+#[tokio::test]
+async fn p08_a_link_of_the_devices_own_name_and_key_is_not_looked_at() {
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        door.register(&TestCa::root("fleet"), Active).unwrap();
+        let (a, b, forged_ca) = (TestCa::root("A"), TestCa::root("B"), TestCa::root("fleet"));
+        let intruder = a.device("A");
+        let own = forged_ca.sign(intruder.key.clone(), "A", |_| {});
+        let mut links = vec![own];
+        links.extend((0..4).map(|_| b.child("A")));
+        links.extend((0..3).map(|_| a.child("B")));
+        let intruder = intruder.with_chain(&links.iter().collect::<Vec<_>>());
+        let refusal = door.knock(Some(&intruder), version).await.not_believed();
+        assert_eq!(refusal, Refusal::UnknownIssuer);
+        assert_eq!(examinations.take(), [0]);
     }
 }
 

@@ -1,9 +1,12 @@
 //! Every CA on a device's path counts, by its subject and key.
 
+use mqtls::CaCertificate;
 use mqtls::CaStatus::{Active, Inactive};
+use mqtls::certificate::CaCertificateError;
 use mqtls::trust::Refusal;
+use rcgen::KeyPair;
 
-use crate::support::{Door, TestCa, VERSIONS};
+use crate::support::{Door, EncodedKey, TestCa, VERSIONS, key, rsa_key};
 
 #[tokio::test]
 async fn p01_a_deactivated_sub_ca_under_an_active_root_is_refused() {
@@ -180,3 +183,40 @@ async fn p02_a_twin_in_the_middle_of_a_path_counts_by_subject_and_key() {
         assert_eq!(connection.device().unwrap().ca_serial(), &renewed.serial());
     }
 }
+
+/// Crypto providers take one key in more encodings than one, and a CA signs what it is asked to.
+#[tokio::test]
+async fn p01_a_deactivated_cas_key_in_another_encoding_is_refused() {
+    let ec = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384].map(key);
+    let mut keys: Vec<(KeyPair, fn(&KeyPair) -> EncodedKey)> =
+        ec.into_iter().map(|key| (key, EncodedKey::compressed as _)).collect();
+    keys.push((rsa_key(), EncodedKey::nested));
+    keys.push((key(&rcgen::PKCS_ED25519), EncodedKey::nested));
+    for (key, encode) in keys {
+        let door = Door::open();
+        let old = TestCa::self_signed(key.into(), "old", |_| {});
+        let alias = TestCa::self_signed(old.key.clone(), "alias", |_| {});
+        let new = TestCa::root("new");
+        door.register(&old, Inactive).unwrap();
+        door.register(&new, Active).unwrap();
+        for name in [&old, &alias] {
+            let text = name.certificate().subject().trim_start_matches("CN=").to_owned();
+            let encoded = new.sign_encoded(&encode(&old.key), &text);
+            assert_eq!(
+                CaCertificate::from_der(&encoded).map(drop),
+                Err(CaCertificateError::KeyEncoding)
+            );
+            let mut device = name.device("device");
+            device.chain.push(encoded);
+            for version in VERSIONS {
+                let refusal = door.knock(Some(&device), version).await.not_believed();
+                let told = [Refusal::InactiveCa(old.serial()), OTHERWISE_ENCODED];
+                assert!(told.contains(&refusal), "{text}: {refusal:?}");
+            }
+        }
+    }
+}
+
+/// ring does not take such keys at all.
+const OTHERWISE_ENCODED: Refusal =
+    if cfg!(feature = "ring") { Refusal::UnknownIssuer } else { Refusal::UnusualKey };

@@ -5,7 +5,10 @@ use mqtls::certificate::{CaCertificateError, PemError, SerialError};
 use mqtls::control::{Cause, ErrorCode};
 use mqtls::trust::RegisterError;
 use mqtls::{CaCertificate, OperationError};
-use rcgen::{CertificateParams, CustomExtension, IsCa, KeyUsagePurpose, SerialNumber};
+use rcgen::{
+    CertificateParams, CustomExtension, ExtendedKeyUsagePurpose as Purpose, IsCa, KeyUsagePurpose,
+    SerialNumber,
+};
 use rustls_pki_types::pem::SectionKind;
 
 use crate::support::{Door, NOW, TestCa, VERSIONS, date, key, pem};
@@ -24,7 +27,7 @@ fn p03_what_is_no_ca_certificate_is_refused_by_its_fault() {
         extension.set_criticality(critical);
         vec![extension]
     };
-    let cases: [(Change, Result<(), CaCertificateError>); 9] = [
+    let cases: [(Change, Result<(), CaCertificateError>); 13] = [
         (|_| {}, Ok(())),
         (|params| params.is_ca = IsCa::NoCa, Err(CaCertificateError::NotACa)),
         (|params| params.is_ca = IsCa::ExplicitNoCa, Err(CaCertificateError::NotACa)),
@@ -33,6 +36,16 @@ fn p03_what_is_no_ca_certificate_is_refused_by_its_fault() {
             |params| params.key_usages = vec![KeyUsagePurpose::CrlSign],
             Err(CaCertificateError::NoKeyCertSign),
         ),
+        (
+            |params| params.extended_key_usages = vec![Purpose::ServerAuth],
+            Err(CaCertificateError::NotForClientAuth),
+        ),
+        (|params| params.extended_key_usages = vec![Purpose::ClientAuth], Ok(())),
+        (
+            |params| params.extended_key_usages = vec![Purpose::ServerAuth, Purpose::ClientAuth],
+            Ok(()),
+        ),
+        (|params| params.extended_key_usages = vec![Purpose::Any], Ok(())),
         (
             |params| params.distinguished_name = rcgen::DistinguishedName::new(),
             Err(CaCertificateError::EmptySubject),

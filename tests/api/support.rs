@@ -18,7 +18,7 @@ use mqtls::{
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, RsaKeySize, SignatureAlgorithm,
+    KeyUsagePurpose, PublicKeyData, RsaKeySize, SignatureAlgorithm,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -117,6 +117,11 @@ impl TestCa {
         Self { der, params, key }
     }
 
+    /// A CA certificate by this CA over a key in the encoding that `key` has.
+    pub(crate) fn sign_encoded(&self, key: &EncodedKey, name: &str) -> CertificateDer<'static> {
+        ca_params(name).signed_by(key, &self.issuer()).unwrap().der().clone()
+    }
+
     /// A device's certificate.
     pub(crate) fn device(&self, name: &str) -> Identity {
         self.device_with(name, |_| {})
@@ -188,6 +193,37 @@ impl TestCa {
     fn issue(&self, params: &CertificateParams, key: Arc<KeyPair>) -> Identity {
         let certificate = params.signed_by(key.as_ref(), &self.issuer()).unwrap();
         Identity { chain: vec![certificate.der().clone()], key }
+    }
+}
+
+/// A public key in an encoding that no library would choose.
+pub(crate) struct EncodedKey {
+    bytes: Vec<u8>,
+    algorithm: &'static SignatureAlgorithm,
+}
+
+impl EncodedKey {
+    /// An EC key as a compressed point (SEC 1 section 2.3.3).
+    pub(crate) fn compressed(key: &KeyPair) -> Self {
+        let point = key.der_bytes();
+        let (x, y) = point[1..].split_at(point.len() / 2);
+        let bytes = [&[2 + (y[y.len() - 1] & 1)], x].concat();
+        Self { bytes, algorithm: key.algorithm() }
+    }
+
+    /// A whole SubjectPublicKeyInfo in the place of the key.
+    pub(crate) fn nested(key: &KeyPair) -> Self {
+        Self { bytes: key.subject_public_key_info(), algorithm: key.algorithm() }
+    }
+}
+
+impl PublicKeyData for EncodedKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
     }
 }
 
