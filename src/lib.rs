@@ -29,8 +29,8 @@
 //! - An operation does all that it says or nothing. There is no second way to change anything:
 //!   what [`Instance`] hands out are readers.
 //! - A table or a registry grows by what an operator does only, never by what clients send.
-//! - Every refusal for the sake of trust is the same alert, `unknown_ca`. There is nothing by
-//!   which a client could find out which CAs are registered.
+//! - Every chain that is not believed is refused with the same alert, `unknown_ca`, whatever the
+//!   reason. No CA is named to clients.
 //! - All cryptography is the caller's `CryptoProvider`. There is no global one.
 //!
 //! # In a broker

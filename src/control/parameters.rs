@@ -12,13 +12,13 @@ pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     /// Refuses a name that stands twice or is not among `known`.
-    pub(super) fn check_names(&self, known: &[&str]) -> Result<(), ParameterError> {
-        for (position, (name, _)) in self.0.iter().enumerate() {
-            if !known.contains(&name.as_str()) {
-                return Err(ParameterError::Unknown(name.clone()));
-            }
-            if self.0.iter().skip(position + 1).any(|(other, _)| other == name) {
-                return Err(ParameterError::Repeated(name.clone()));
+    pub(super) fn check_names(&self, known: &'static [&'static str]) -> Result<(), ParameterError> {
+        for (position, (name, _)) in (1..).zip(&self.0) {
+            let Some(known) = known.iter().find(|known| *known == name) else {
+                return Err(ParameterError::Unknown { position, known });
+            };
+            if self.0.iter().skip(position).any(|(other, _)| other == known) {
+                return Err(ParameterError::Repeated(known));
             }
         }
         Ok(())
@@ -60,10 +60,16 @@ pub enum ParameterError {
     /// A parameter that must be there is not.
     #[error("parameter {0} is missing")]
     Missing(&'static str),
-    /// The operation has no such parameter.
-    #[error("the operation has no parameter {0:?}")]
-    Unknown(String),
+    /// The operation has no such parameter. Its name is not repeated: it may be a piece of a
+    /// password that was split where it should not be.
+    #[error("parameter number {position} is not one of {}", known.join(", "))]
+    Unknown {
+        /// Which of the request's parameters, counted from 1.
+        position: usize,
+        /// The operation's parameters.
+        known: &'static [&'static str],
+    },
     /// A parameter is given more than once.
-    #[error("parameter {0:?} is given more than once")]
-    Repeated(String),
+    #[error("parameter {0} is given more than once")]
+    Repeated(&'static str),
 }

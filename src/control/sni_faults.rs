@@ -57,6 +57,9 @@ pub enum EntryFault {
         /// Why not.
         source: ServerCertificateError,
     },
+    /// Another entry names it with another password, or with none.
+    #[error("certificate {0} is named with another password, or without one, before")]
+    OtherPassword(CertificateId),
     /// It failed at an earlier entry already, which says why.
     #[error("certificate {0} cannot be shown, as an earlier entry says")]
     Unusable(CertificateId),

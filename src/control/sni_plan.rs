@@ -51,10 +51,16 @@ pub(super) struct Loading<'a> {
 
 struct Planning<'a> {
     from: Loading<'a>,
-    /// Each id is loaded once for each password that it is named with.
-    loaded: BTreeMap<(CertificateId, Option<Password>), Option<Arc<ServerCertificate>>>,
+    /// Each id is loaded once, with the password that it is named with first.
+    loaded: BTreeMap<CertificateId, Loaded>,
     errors: Vec<EntryError>,
     warnings: Vec<EntryWarning>,
+}
+
+/// What came of loading a certificate; nothing, where it failed.
+struct Loaded {
+    password: Option<Password>,
+    certificate: Option<Arc<ServerCertificate>>,
 }
 
 impl Planning<'_> {
@@ -108,23 +114,27 @@ impl Planning<'_> {
         id: &CertificateId,
         password: Option<&Password>,
     ) -> Option<Arc<ServerCertificate>> {
-        let key = (id.clone(), password.cloned());
-        if let Some(loaded) = self.loaded.get(&key) {
-            if loaded.is_none() {
-                let fault = EntryFault::Unusable(id.clone());
-                self.errors.push(EntryError { place, fault });
+        let fault = match self.loaded.get(id) {
+            Some(loaded) if loaded.password.as_ref() != password => {
+                EntryFault::OtherPassword(id.clone())
             }
-            return loaded.clone();
-        }
-        let loaded = match self.from.load(id, password) {
-            Ok(certificate) => Some(certificate),
-            Err(fault) => {
-                self.errors.push(EntryError { place, fault });
-                None
+            Some(Loaded { certificate: Some(certificate), .. }) => {
+                return Some(Arc::clone(certificate));
+            }
+            Some(Loaded { certificate: None, .. }) => EntryFault::Unusable(id.clone()),
+            None => {
+                let result = self.from.load(id, password);
+                let certificate = result.as_ref().ok().cloned();
+                let password = password.cloned();
+                self.loaded.insert(id.clone(), Loaded { password, certificate });
+                match result {
+                    Ok(certificate) => return Some(certificate),
+                    Err(fault) => fault,
+                }
             }
         };
-        self.loaded.insert(key, loaded.clone());
-        loaded
+        self.errors.push(EntryError { place, fault });
+        None
     }
 
     /// Refuses an expired certificate that is not served under the same name already: a map that

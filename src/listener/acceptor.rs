@@ -56,7 +56,8 @@ impl Acceptor {
     }
 
     /// How many handshakes may be computed at a time; at least one. A permit is taken once the
-    /// whole ClientHello is there, so that silent clients hold none.
+    /// whole ClientHello is there, so that silent clients hold none; a client that stalls later
+    /// holds its permit until the deadline.
     pub fn permits(self, permits: usize) -> Self {
         let permits = permits.clamp(1, Semaphore::MAX_PERMITS);
         Self { permits: Arc::new(Semaphore::new(permits)), ..self }

@@ -33,8 +33,9 @@ pub enum Refused {
     /// The client showed no certificate and must; it was told `certificate_required`.
     #[error("the client showed no certificate")]
     NoDeviceCertificate,
-    /// The device is not believed. It was told `unknown_ca` whatever the reason, or, where only the
-    /// gate refused, nothing.
+    /// The device is not believed. Where its chain was refused it was told `unknown_ca`, whatever the
+    /// reason; where it did not prove that it holds the key, `decrypt_error`; where only the gate
+    /// refused, nothing.
     #[error("the device is not believed")]
     Device(#[source] Refusal),
 }
@@ -59,6 +60,10 @@ impl Refused {
     pub(super) fn of_io(error: io::Error) -> Self {
         match error.downcast::<rustls::Error>() {
             Ok(tls) => Self::Tls(tls),
+            // A ClientHello that is too large does not get as far as a TLS error.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Self::Tls(rustls::Error::General(error.to_string()))
+            }
             Err(error) => Self::Gone(error),
         }
     }

@@ -53,7 +53,8 @@ impl Word {
 }
 
 /// The value of the process-wide counter when a handshake began. One load stands for all words:
-/// each was drawn at or before it, or else changed after the handshake began.
+/// each was drawn at or before it, or else changed after the handshake began. A word that is drawn
+/// and not stored yet belongs to a call that has not returned: either order is right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment(u64);
 

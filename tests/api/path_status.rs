@@ -188,8 +188,9 @@ async fn p02_a_twin_in_the_middle_of_a_path_counts_by_subject_and_key() {
 #[tokio::test]
 async fn p01_a_deactivated_cas_key_in_another_encoding_is_refused() {
     let ec = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384].map(key);
-    let mut keys: Vec<(KeyPair, fn(&KeyPair) -> EncodedKey)> =
-        ec.into_iter().map(|key| (key, EncodedKey::compressed as _)).collect();
+    type Encode = fn(&KeyPair) -> EncodedKey;
+    let mut keys: Vec<(KeyPair, Encode)> =
+        ec.into_iter().map(|key| (key, EncodedKey::compressed as Encode)).collect();
     keys.push((rsa_key(), EncodedKey::nested));
     keys.push((key(&rcgen::PKCS_ED25519), EncodedKey::nested));
     for (key, encode) in keys {

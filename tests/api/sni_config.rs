@@ -115,11 +115,7 @@ fn n10_each_unusable_certificate_is_refused_and_the_old_map_stays() {
             &format!("certificate encrypted is not a chain with its private key: {decrypt}"),
         ),
         ("legacy", &format!("certificate legacy is not a chain with its private key: {decrypt}")),
-        (
-            "good#hunter2",
-            "certificate good is not a chain with its private key: a password was given, but the \
-             private key is not encrypted: leave the password out",
-        ),
+        ("good#hunter2", "certificate good is named with another password, or without one, before"),
     ];
     for (id, fault) in cases {
         let config = format!("b.com#good;a.com#{id}");
@@ -145,9 +141,8 @@ fn n10_every_fault_is_reported_with_its_subject_the_default_first() {
             "entry 1: there is no certificate gone for this instance",
             "entry 3: b.com stands in entry 2 already, with an ECDSA certificate too",
             "entry 4: certificate gone cannot be shown, as an earlier entry says",
-            "entry 5: certificate E1 is not a chain with its private key: a password was given, \
-             but the private key is not encrypted: leave the password out",
-            "entry 6: certificate E1 cannot be shown, as an earlier entry says",
+            "entry 5: certificate E1 is named with another password, or without one, before",
+            "entry 6: certificate E1 is named with another password, or without one, before",
         ]
     );
     assert!(Arc::ptr_eq(&table(&door), &before));
@@ -249,6 +244,14 @@ fn n11_a_certificate_that_is_not_for_the_name_is_served_with_a_warning() {
         assert_eq!(warnings, Vec::from_iter(expected), "{config}");
         assert_eq!(table(&door).map().len(), 1, "{config}");
     }
+}
+
+#[test]
+fn n10_an_id_is_loaded_once_however_many_passwords_it_is_named_with() {
+    let door = door_with(&["E1"]);
+    let refused = door.set_sni("default", "a.com#E1;b.com#E1#one;c.com#E1#two;d.com#E1");
+    let other = "certificate E1 is named with another password, or without one, before";
+    assert_eq!(faults(refused), [format!("entry 2: {other}"), format!("entry 3: {other}")]);
 }
 
 #[test]
