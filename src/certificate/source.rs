@@ -42,8 +42,8 @@ pub enum SourceError {
     /// Nothing is kept under this id for this instance.
     #[error("there is no certificate {0} for this instance")]
     NotFound(CertificateId),
-    /// What is there lies outside the instance's own folder.
-    #[error("the file of certificate {0} lies outside the folder of its instance")]
+    /// A link leads out of the instance's own folder, or is absolute.
+    #[error("a link to certificate {0} leads out of the folder of its instance, or is absolute")]
     Outside(CertificateId),
     /// What is there is no regular file.
     #[error("certificate {0} is not a regular file")]
