@@ -133,7 +133,7 @@ pub enum NameError {
     #[error("the name is empty")]
     Empty,
     /// Over 253 bytes without the trailing dot.
-    #[error("the name has {length} bytes, at most 253 are allowed")]
+    #[error("the name has {length} bytes, at most {max} are allowed", max = MAX_NAME)]
     TooLong {
         /// How many bytes the name has.
         length: usize,
@@ -145,7 +145,7 @@ pub enum NameError {
         position: usize,
     },
     /// A label of over 63 bytes.
-    #[error("label {position} of the name has {length} bytes, at most 63 are allowed")]
+    #[error("label {position} of the name has {length} bytes, at most {max} are allowed", max = MAX_LABEL)]
     LabelTooLong {
         /// Which label, counted from 1 at the left.
         position: usize,

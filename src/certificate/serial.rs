@@ -105,7 +105,7 @@ pub enum SerialError {
     #[error("the serial number is empty")]
     Empty,
     /// Over 128 bytes of text.
-    #[error("the serial number takes {length} bytes of text, at most 128 are allowed")]
+    #[error("the serial number takes {length} bytes of text, at most {max} are allowed", max = SerialNumber::MAX_TEXT)]
     TooLong {
         /// How many bytes the text has, or would have.
         length: usize,

@@ -56,7 +56,8 @@ pub(super) fn instance_and_sn(
     parameters: &Parameters,
 ) -> Result<(InstanceId, SerialNumber), Cause> {
     parameters.check_names(&[INSTANCE_ID, SN])?;
-    Ok((parameters.required(INSTANCE_ID)?, parameters.required(SN)?))
+    let id = parameters.required::<_, Cause>(INSTANCE_ID)?;
+    Ok((id, parameters.required::<_, Cause>(SN)?))
 }
 
 /// The time by which an operation judges dates.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::answers::{ErrorCode, OperationPage};
-use super::list_ca_certificate::PageSizeError;
+use super::page_size::PageSizeError;
 use super::parameters::ParameterError;
 use super::request_id::RequestId;
 use super::sni_config::SniConfigError;

@@ -1,12 +1,11 @@
 //! `ListCaCertificate`.
 
-use std::str::FromStr;
-
 use super::answers::OperationPage;
 use super::ca_record::CaRecord;
 use super::call::{self, Action};
 use super::caller::Caller;
-use super::error::OperationError;
+use super::error::{Cause, OperationError};
+use super::page_size::PageSize;
 use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::id::InstanceId;
@@ -47,8 +46,8 @@ impl ListCaCertificate {
     pub fn from_parameters(parameters: &Parameters) -> Result<Self, OperationError> {
         let parse = || {
             parameters.check_names(&[call::INSTANCE_ID, PAGE_SIZE])?;
-            let mqtt_instance_id = parameters.required(call::INSTANCE_ID)?;
-            let page_size = parameters.optional(PAGE_SIZE)?.unwrap_or_default();
+            let mqtt_instance_id = parameters.required::<_, Cause>(call::INSTANCE_ID)?;
+            let page_size = parameters.optional::<_, Cause>(PAGE_SIZE)?.unwrap_or_default();
             Ok(Self { mqtt_instance_id, after: None, page_size })
         };
         ACTION.parse(parse())
@@ -65,7 +64,7 @@ impl ListCaCertificate {
         caller: &Caller,
     ) -> Result<ListCaCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
-            let page = instance.trust().list(self.after, self.page_size.0.into());
+            let page = instance.trust().list(self.after, self.page_size.into());
             Ok(ListCaCertificateResponse {
                 request_id,
                 total: instance.trust().len(),
@@ -76,38 +75,6 @@ impl ListCaCertificate {
     }
 }
 
-/// How many records a page holds at most: 1 to 100, 100 by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageSize(u8);
-
-impl Default for PageSize {
-    fn default() -> Self {
-        Self(MAX_PAGE_SIZE)
-    }
-}
-
-impl TryFrom<u8> for PageSize {
-    type Error = PageSizeError;
-
-    fn try_from(size: u8) -> Result<Self, PageSizeError> {
-        if (1..=MAX_PAGE_SIZE).contains(&size) { Ok(Self(size)) } else { Err(PageSizeError) }
-    }
-}
-
-impl FromStr for PageSize {
-    type Err = PageSizeError;
-
-    fn from_str(text: &str) -> Result<Self, PageSizeError> {
-        text.parse::<u8>().map_err(|_| PageSizeError).and_then(Self::try_from)
-    }
-}
-
-/// A number is not a size of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a page holds 1 to 100 records")]
-pub struct PageSizeError;
-
 const ACTION: Action =
     Action { name: "ListCaCertificate", page: OperationPage::ActiveCaCertificate };
 const PAGE_SIZE: &str = "PageSize";
-const MAX_PAGE_SIZE: u8 = 100;

@@ -15,6 +15,7 @@ mod error;
 mod get_ca_certificate;
 mod inactivate_ca_certificate;
 mod list_ca_certificate;
+mod page_size;
 mod parameters;
 mod register_ca;
 mod request_id;
@@ -31,9 +32,8 @@ pub use delete_ca_certificate::{DeleteCaCertificate, DeleteCaCertificateResponse
 pub use error::{Cause, OperationError};
 pub use get_ca_certificate::{GetCaCertificate, GetCaCertificateResponse};
 pub use inactivate_ca_certificate::{InactivateCaCertificate, InactivateCaCertificateResponse};
-pub use list_ca_certificate::{
-    ListCaCertificate, ListCaCertificateResponse, PageSize, PageSizeError,
-};
+pub use list_ca_certificate::{ListCaCertificate, ListCaCertificateResponse};
+pub use page_size::{PageSize, PageSizeError};
 pub use parameters::{ParameterError, Parameters};
 pub use register_ca::{RegisterCa, RegisterCaResponse};
 pub use request_id::RequestId;

@@ -2,8 +2,6 @@
 
 use std::str::FromStr;
 
-use super::error::Cause;
-
 /// The parameters of a request by the cloud's names, as in `MqttInstanceId`.
 ///
 /// Names are compared as they are. A value may be a secret, so there is no `Debug` of it.
@@ -25,17 +23,20 @@ impl Parameters {
     }
 
     /// The value of a parameter that must be there.
-    pub(super) fn required<T: FromStr>(&self, name: &'static str) -> Result<T, Cause>
+    pub(super) fn required<T, E>(&self, name: &'static str) -> Result<T, E>
     where
-        Cause: From<T::Err>,
+        T: FromStr,
+        E: From<T::Err> + From<ParameterError>,
     {
-        self.optional(name)?.ok_or_else(|| ParameterError::Missing(name).into())
+        let value: Result<Option<T>, E> = self.optional(name);
+        value?.ok_or_else(|| ParameterError::Missing(name).into())
     }
 
     /// The value of a parameter that need not be there.
-    pub(super) fn optional<T: FromStr>(&self, name: &str) -> Result<Option<T>, Cause>
+    pub(super) fn optional<T, E>(&self, name: &str) -> Result<Option<T>, E>
     where
-        Cause: From<T::Err>,
+        T: FromStr,
+        E: From<T::Err>,
     {
         let text = self.0.iter().find(|(known, _)| known == name).map(|(_, text)| text);
         Ok(text.map(|text| text.parse()).transpose()?)

@@ -76,9 +76,9 @@ impl SetSniConfig {
         let parse = || {
             parameters.check_names(&[call::INSTANCE_ID, DEFAULT_CERTIFICATE, SNI_CONFIG])?;
             Ok(Self {
-                mqtt_instance_id: parameters.required(call::INSTANCE_ID)?,
-                default_certificate: parameters.required(DEFAULT_CERTIFICATE)?,
-                sni_config: parameters.optional(SNI_CONFIG)?.unwrap_or_default(),
+                mqtt_instance_id: parameters.required::<_, Cause>(call::INSTANCE_ID)?,
+                default_certificate: parameters.required::<_, Cause>(DEFAULT_CERTIFICATE)?,
+                sni_config: parameters.optional::<_, Cause>(SNI_CONFIG)?.unwrap_or_default(),
             })
         };
         ACTION.parse(parse())

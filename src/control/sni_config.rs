@@ -99,10 +99,10 @@ impl FromStr for SniEntry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SniConfigError {
     /// Over 1 MiB.
-    #[error("the SNI configuration has {0} bytes, at most 1048576 are allowed")]
+    #[error("the SNI configuration has {0} bytes, at most {max} are allowed", max = MAX_TEXT)]
     TooLong(usize),
     /// Over 100,000 entries.
-    #[error("the SNI configuration has {0} entries, at most 100000 are allowed")]
+    #[error("the SNI configuration has {0} entries, at most {max} are allowed", max = MAX_ENTRIES)]
     TooManyEntries(usize),
     /// Some entries are not well formed: all of them, in order.
     #[error("{}", list(.0))]

@@ -1,5 +1,6 @@
 //! One registered CA.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::state::{CaStatus, State, Word};
@@ -74,6 +75,13 @@ impl Authority {
             self.last_success.store(next, Ordering::Relaxed);
         }
     }
+}
+
+/// A record in the state in which a handshake saw it.
+#[derive(Clone, Debug)]
+pub(super) struct SeenRecord {
+    pub(super) authority: Arc<Authority>,
+    pub(super) word: Word,
 }
 
 static LAST_SUCCESS: AtomicU64 = AtomicU64::new(0);

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
-use super::authority::Authority;
+use super::authority::{Authority, SeenRecord};
 use super::state::CaStatus;
-use super::verdict::SeenRecord;
 use crate::certificate::{CaCertificate, CaIdentity, SerialNumber};
 
 /// Finds the records that a path may lead to or through. Changed under the registry's writer, read

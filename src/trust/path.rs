@@ -14,7 +14,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
-use super::authority::Authority;
+use super::authority::{Authority, SeenRecord};
 use super::budget::Budget;
 use super::device::Device;
 use super::index::Standing;
@@ -22,7 +22,7 @@ use super::links::Links;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use super::state::Moment;
-use super::verdict::{PathCa, SeenRecord, Verdict};
+use super::verdict::{PathCa, Verdict};
 use crate::certificate::{CaIdentity, SerialNumber};
 
 /// What one chain is held against.

@@ -223,7 +223,7 @@ pub enum RegisterError {
     #[error("the crypto provider cannot verify signatures by the key of CA {0}")]
     UnsupportedKey(SerialNumber),
     /// An RSA key that no handshake would accept.
-    #[error("CA {serial} has an RSA key of {bits} bits, 2048 to 8192 are supported")]
+    #[error("CA {serial} has an RSA key of {bits} bits, {min} to {max} are supported", min = RSA_BITS.start(), max = RSA_BITS.end())]
     RsaKeySize {
         /// Its serial number.
         serial: SerialNumber,
@@ -231,7 +231,7 @@ pub enum RegisterError {
         bits: usize,
     },
     /// As many certificates with this subject and key are registered as may be.
-    #[error("8 certificates with the subject and key of CA {0} are registered already")]
+    #[error("{max} certificates with the subject and key of CA {0} are registered already", max = MAX_TWINS)]
     TooManyTwins(SerialNumber),
 }
 

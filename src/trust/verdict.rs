@@ -1,13 +1,10 @@
 //! What a verified path rests on.
 
-use std::sync::Arc;
-
-use super::authority::Authority;
+use super::authority::SeenRecord;
 use super::device::Device;
 use super::index::Standing;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
-use super::state::Word;
 use crate::certificate::{CaIdentity, SerialNumber};
 
 /// A device whose chain is good, and every CA on its path with the state in which it was seen.
@@ -62,11 +59,4 @@ impl PathCa {
             },
         }
     }
-}
-
-/// A record in the state in which a handshake saw it.
-#[derive(Clone, Debug)]
-pub(super) struct SeenRecord {
-    pub(super) authority: Arc<Authority>,
-    pub(super) word: Word,
 }
