@@ -36,6 +36,36 @@ impl HandshakeContext {
 }
 
 impl Instance {
+    /// The gate for embedders with an accept loop of their own: whose connection this is, asked once
+    /// its handshake is complete. `None` for a client that showed no certificate where it need not.
+    ///
+    /// The chain that the client showed is verified anew, with the CAs as they are now, which costs
+    /// what it cost in the handshake: such a connection has no context that would know what the
+    /// verifier saw. Ask before the first byte of application data is handled, and close the
+    /// connection where it refuses. What it does not do: count, log, or end the connection when a CA
+    /// is deactivated later.
+    ///
+    /// # Errors
+    ///
+    /// When the device is not believed now. Also for a connection whose handshake is not complete or
+    /// was resumed, since nothing was proven in it: take [`server_config`](Self::server_config),
+    /// which never resumes.
+    pub fn admit(&self, connection: &ServerConnection) -> Result<Option<Device>, Refusal> {
+        if connection.is_handshaking() || resumed(connection) {
+            return Err(Refusal::NotProven);
+        }
+        match connection.peer_certificates() {
+            Some([end_entity, intermediates @ ..]) => {
+                let now = self.now().ok_or(Refusal::NoTime)?;
+                let verifier = self.verifier();
+                let verdict = verifier.examine(end_entity, intermediates, now, Moment::now())?;
+                verdict.admit(self.trust()).map(Some)
+            }
+            Some([]) | None if self.client_auth() != ClientAuth::Required => Ok(None),
+            Some([]) | None => Err(Refusal::NotProven),
+        }
+    }
+
     /// The gate behind a completed handshake, to be asked inside the context's scope: the device
     /// that the connection belongs to, if everything that let it in still stands. `None` for a
     /// client that showed no certificate where it need not.
@@ -44,7 +74,7 @@ impl Instance {
     pub(crate) fn gate(&self, connection: &ServerConnection) -> Result<Option<Device>, Refusal> {
         // Nothing issues tickets and nothing keeps sessions, so a resumed handshake, in which
         // rustls asks no verifier, is not ours.
-        if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+        if resumed(connection) {
             return Err(Refusal::NotProven);
         }
         let shown = connection.peer_certificates().and_then(|chain| chain.first());
@@ -60,4 +90,8 @@ impl Instance {
             (None, _) | (Some(_), None) => Err(Refusal::NotProven),
         }
     }
+}
+
+fn resumed(connection: &ServerConnection) -> bool {
+    connection.handshake_kind() == Some(HandshakeKind::Resumed)
 }

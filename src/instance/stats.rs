@@ -77,6 +77,7 @@ impl From<&Refusal> for Outcome {
             Refusal::PathTooLong(_) | Refusal::NoKeyCertSign | Refusal::Invalid(_) => {
                 Self::ChainInvalid
             }
+            Refusal::NoTime => Self::ProtocolError,
             Refusal::NotProven => Self::NotProven,
         }
     }

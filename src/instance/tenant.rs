@@ -110,10 +110,10 @@ impl Instance {
     /// A configuration that asks both, never resumes, and takes no early data.
     ///
     /// It is for embedders whose accept loop cannot be [`Acceptor`](crate::Acceptor), and does less:
-    /// a change that comes between the verification and the end of a handshake counts for the next
-    /// one only (no gate), the device is for you to read from the connection, no protocol is
-    /// offered in ALPN, and before the first [`SetSniConfig`](crate::SetSniConfig) clients get
-    /// `access_denied` instead of `unrecognized_name`.
+    /// the gate and the device are yours to ask for with [`admit`](Self::admit), no protocol is
+    /// offered in ALPN, nothing is counted, and before the first
+    /// [`SetSniConfig`](crate::SetSniConfig) clients get `access_denied` instead of
+    /// `unrecognized_name`.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }

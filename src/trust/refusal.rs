@@ -53,6 +53,9 @@ pub enum Refusal {
     /// a CA's, with an unknown critical extension, and so on.
     #[error("the device's chain is not valid: {0}")]
     Invalid(webpki::Error),
+    /// The clock did not answer.
+    #[error("the current time is not available")]
+    NoTime,
     /// The handshake ended without the proof that the gate asks for.
     #[error("the handshake proved no device")]
     NotProven,

@@ -11,7 +11,10 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::budget::Budget;
 use super::handshake;
 use super::path::PathCheck;
+use super::refusal::Refusal;
 use super::registry::CaRegistry;
+use super::state::Moment;
+use super::verdict::Verdict;
 
 /// Whether clients must, may or cannot show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -47,6 +50,27 @@ impl DeviceVerifier {
     ) -> Self {
         Self { registry, client_auth, algorithms }
     }
+
+    /// Holds a chain against the registry as it is for a handshake that began at `moment`.
+    pub(crate) fn examine(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        moment: Moment,
+    ) -> Result<Verdict, Refusal> {
+        let (registry, algorithms) = (self.registry.as_ref(), &self.algorithms);
+        let budget = Budget::default();
+        let check = PathCheck { registry, algorithms, now, moment };
+        let finding = check.verify(end_entity, intermediates, &budget);
+        tracing::trace!(
+            device = ?finding.as_ref().ok().map(|verdict| verdict.claimed_device().sha256()),
+            refusal = finding.as_ref().err().map(tracing::field::display),
+            signature_checks = budget.spent(),
+            "device certificate examined"
+        );
+        finding
+    }
 }
 
 impl ClientCertVerifier for DeviceVerifier {
@@ -70,20 +94,7 @@ impl ClientCertVerifier for DeviceVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let check = PathCheck {
-            registry: &self.registry,
-            algorithms: &self.algorithms,
-            now,
-            moment: handshake::moment(),
-        };
-        let budget = Budget::default();
-        let finding = check.verify(end_entity, intermediates, &budget);
-        tracing::trace!(
-            device = ?finding.as_ref().ok().map(|verdict| verdict.claimed_device().sha256()),
-            refusal = finding.as_ref().err().map(tracing::field::display),
-            signature_checks = budget.spent(),
-            "device certificate examined"
-        );
+        let finding = self.examine(end_entity, intermediates, now, handshake::moment());
         let believed = finding.is_ok();
         handshake::note(finding);
         if believed {

@@ -8,6 +8,7 @@ mod device;
 mod gate;
 mod listener;
 mod lookup_allocates_nothing;
+mod own_loop;
 mod path;
 mod path_limits;
 mod path_status;
