@@ -49,11 +49,15 @@ impl CaCertificate {
         if text.len() > MAX_PEM {
             return Err(CaCertificateError::TooLarge { length: text.len(), limit: MAX_PEM });
         }
-        let mut sections = pem::sections(text).map_err(|error| match error {
-            PemError::EncryptedKey => CaCertificateError::PrivateKey,
+        let sections = pem::sections(text).map_err(|error| match error {
+            PemError::LegacyEncryption => CaCertificateError::PrivateKey,
             other => CaCertificateError::Pem(other),
         })?;
-        let strangers = |(kind, _): &pem::Section| match kind {
+        if !sections.encrypted_keys.is_empty() {
+            return Err(CaCertificateError::PrivateKey);
+        }
+        let mut sections = sections.plain;
+        let strangers = |(kind, _): &(SectionKind, Vec<u8>)| match kind {
             SectionKind::Certificate => None,
             SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
                 Some(CaCertificateError::PrivateKey)

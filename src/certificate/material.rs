@@ -7,6 +7,7 @@ use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use super::encrypted_key::EncryptedKeyError;
 use super::pem::{self, PemError};
 
 /// What a [`CertificateSource`](super::CertificateSource) hands out: a certificate chain, the end
@@ -19,17 +20,23 @@ pub struct CertificateMaterial {
 }
 
 impl CertificateMaterial {
-    /// Reads a chain (end entity first) and one private key (PKCS#8, PKCS#1 or SEC 1), in one
-    /// PEM text, the key before, between or after the certificates.
+    /// Reads a chain (end entity first) and one private key (PKCS#8, also encrypted, PKCS#1 or
+    /// SEC 1), in one PEM text, the key before, between or after the certificates.
     ///
     /// # Errors
     ///
-    /// When the text is not such a PEM, when the key is encrypted, and when a password is given for
-    /// a key that is not.
+    /// When the text is not such a PEM, when the key is encrypted and `password` is missing or does
+    /// not open it, and when a password is given for a key that is not encrypted.
+    ///
+    /// Opening an encrypted key is slow on purpose: up to about a second.
     pub fn from_pem(text: &[u8], password: Option<&Password>) -> Result<Self, MaterialError> {
+        if is_pkcs12(text) {
+            return Err(MaterialError::Pkcs12);
+        }
+        let sections = pem::sections(text)?;
         let mut chain = Vec::new();
         let mut keys = Vec::new();
-        for (kind, der) in pem::sections(text)? {
+        for (kind, der) in sections.plain {
             match kind {
                 SectionKind::Certificate => chain.push(CertificateDer::from(der)),
                 SectionKind::PrivateKey => keys.push(PrivateKeyDer::Pkcs8(der.into())),
@@ -38,15 +45,22 @@ impl CertificateMaterial {
                 _ => return Err(MaterialError::UnexpectedSection(kind)),
             }
         }
-        let count = keys.len();
-        let key = keys.pop().ok_or(MaterialError::NoKey)?;
+        let mut keys: Vec<_> = keys.into_iter().map(Zeroizing::new).collect();
+        let count = keys.len() + sections.encrypted_keys.len();
         if count > 1 {
             return Err(MaterialError::SeveralKeys(count));
         }
-        if password.is_some() {
-            return Err(MaterialError::PasswordForPlainKey);
+        let key = match (keys.pop(), sections.encrypted_keys.first(), password) {
+            (Some(key), _, None) => key,
+            (Some(_), _, Some(_)) => return Err(MaterialError::PasswordForPlainKey),
+            (None, Some(key), Some(password)) => key.open(password)?,
+            (None, Some(_), None) => return Err(EncryptedKeyError::NoPassword.into()),
+            (None, None, _) => return Err(MaterialError::NoKey),
+        };
+        if chain.is_empty() {
+            return Err(MaterialError::NoCertificate);
         }
-        Self::from_der(chain, key)
+        Ok(Self { chain, key })
     }
 
     /// Takes a chain (end entity first) and its key as they are.
@@ -83,6 +97,12 @@ impl fmt::Debug for CertificateMaterial {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Zeroizing<String>);
 
+impl Password {
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<String> for Password {
     fn from(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -113,6 +133,15 @@ pub enum MaterialError {
     /// The text is no PEM that is understood.
     #[error(transparent)]
     Pem(#[from] PemError),
+    /// The private key is encrypted and was not opened.
+    #[error(transparent)]
+    EncryptedKey(#[from] EncryptedKeyError),
+    /// A PKCS#12 file (`.p12`, `.pfx`).
+    #[error(
+        "this is a PKCS#12 file: convert it with `openssl pkcs12 -in old.p12 -out new.pem -nodes`, \
+         or without -nodes to keep the key encrypted"
+    )]
+    Pkcs12,
     /// A section that is neither a certificate nor a private key.
     #[error("the PEM text holds a section of kind {0:?} beside certificates and key")]
     UnexpectedSection(SectionKind),
@@ -128,4 +157,14 @@ pub enum MaterialError {
     /// A password was given, and the key is not encrypted.
     #[error("a password was given, but the private key is not encrypted: leave the password out")]
     PasswordForPlainKey,
+}
+
+/// Whether this looks like a PKCS#12 file: a DER SEQUENCE that begins with version 3
+/// ([RFC 7292 section 4](https://www.rfc-editor.org/rfc/rfc7292#section-4)). Only for a better error:
+/// it is refused either way.
+fn is_pkcs12(text: &[u8]) -> bool {
+    const SEQUENCE: u8 = 0x30;
+    const VERSION_3: &[u8] = &[0x02, 0x01, 0x03];
+    let head = text.get(..text.len().min(8)).unwrap_or_default();
+    head.first() == Some(&SEQUENCE) && head.windows(VERSION_3.len()).any(|bytes| bytes == VERSION_3)
 }

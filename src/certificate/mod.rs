@@ -6,6 +6,7 @@
 
 mod ca;
 mod directory;
+mod encrypted_key;
 mod fingerprint;
 mod identity;
 mod material;
@@ -18,6 +19,7 @@ mod validity;
 
 pub use ca::{CaCertificate, CaCertificateError};
 pub use directory::{Directory, DirectoryError};
+pub use encrypted_key::EncryptedKeyError;
 pub use fingerprint::Sha256;
 pub use material::{CertificateMaterial, MaterialError, Password};
 pub use memory::Memory;

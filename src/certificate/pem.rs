@@ -1,12 +1,18 @@
 //! PEM sections ([RFC 7468](https://www.rfc-editor.org/rfc/rfc7468)), with nothing passed over.
 //!
-//! `rustls-pki-types` decodes; it skips sections whose label it does not know, such as
-//! `ENCRYPTED PRIVATE KEY`, so those are looked for here and refused by name.
+//! `rustls-pki-types` decodes; it skips sections whose label it does not know, so those are looked
+//! for here: encrypted keys are handed out, all others refused by name.
 
 use rustls_pki_types::pem::{SectionKind, SliceIter};
 
-/// One decoded section: its kind and its DER.
-pub(super) type Section = (SectionKind, Vec<u8>);
+use super::encrypted_key::EncryptedKey;
+
+/// What a PEM text holds.
+pub(super) struct Sections {
+    /// Kind and DER of each section but the encrypted keys, in order.
+    pub(super) plain: Vec<(SectionKind, Vec<u8>)>,
+    pub(super) encrypted_keys: Vec<EncryptedKey>,
+}
 
 /// Why a text is no PEM.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,47 +29,62 @@ pub enum PemError {
     /// A section with a label that has no business here.
     #[error("the PEM text holds a section {0:?}, which is not understood")]
     UnknownSection(String),
-    /// An encrypted private key (PKCS#8, or the older kind with a `Proc-Type` line).
+    /// A private key that is encrypted in the way of before PKCS#8, told by a `Proc-Type` line.
     #[error(
-        "the private key is encrypted: store it decrypted, as `openssl pkey -in old.pem -out new.pem` writes it"
+        "the private key is encrypted in an old way: convert it with \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc -in old.pem -out new.pem`"
     )]
-    EncryptedKey,
+    LegacyEncryption,
     /// Anything but blanks behind the last section.
     #[error("something follows the last PEM section")]
     TrailingData,
 }
 
-/// Decodes every section, in order. Text before a section is allowed, as tools write it.
-pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, PemError> {
+/// Decodes every section. Text before a section is allowed, as tools write it.
+pub(super) fn sections(text: &[u8]) -> Result<Sections, PemError> {
     refuse_strangers(text)?;
-    let mut sections = Vec::new();
-    for section in SliceIter::<Section>::new(text) {
-        let position = sections.len() + 1;
-        sections.push(section.map_err(|_| PemError::Malformed { position })?);
+    let mut plain = Vec::new();
+    for section in SliceIter::<(SectionKind, Vec<u8>)>::new(text) {
+        let position = plain.len() + 1;
+        plain.push(section.map_err(|_| PemError::Malformed { position })?);
     }
-    if sections.is_empty() {
+    let encrypted_keys = encrypted_keys(text)?;
+    if plain.is_empty() && encrypted_keys.is_empty() {
         return Err(PemError::NoSection);
     }
     let last_line = lines(text).rfind(|line| !line.trim_ascii().is_empty());
     if last_line.is_some_and(|line| !is_end(line)) {
         return Err(PemError::TrailingData);
     }
-    Ok(sections)
+    Ok(Sections { plain, encrypted_keys })
+}
+
+fn encrypted_keys(text: &[u8]) -> Result<Vec<EncryptedKey>, PemError> {
+    let mut keys = Vec::new();
+    let mut rest = text;
+    while let Some(start) = find(rest, BEGIN_ENCRYPTED) {
+        let position = keys.len() + 1;
+        let malformed = PemError::Malformed { position };
+        let from = rest.get(start..).unwrap_or_default();
+        let length = find(from, END_ENCRYPTED).ok_or_else(|| malformed.clone())?;
+        let (section, behind) = from.split_at(length + END_ENCRYPTED.len());
+        let section = std::str::from_utf8(section).map_err(|_| malformed.clone())?;
+        keys.push(EncryptedKey::from_pem(section).ok_or(malformed)?);
+        rest = behind;
+    }
+    Ok(keys)
 }
 
 fn refuse_strangers(text: &[u8]) -> Result<(), PemError> {
     for line in lines(text) {
-        if line.starts_with(b"Proc-Type:") && contains(line, b"ENCRYPTED") {
-            return Err(PemError::EncryptedKey);
+        if line.starts_with(b"Proc-Type:") && find(line, b"ENCRYPTED").is_some() {
+            return Err(PemError::LegacyEncryption);
         }
         let Some(label) = line.strip_prefix(b"-----BEGIN ") else {
             continue;
         };
         let label = label.trim_ascii_end();
         let label = label.strip_suffix(b"-----").unwrap_or(label);
-        if label == b"ENCRYPTED PRIVATE KEY" {
-            return Err(PemError::EncryptedKey);
-        }
         if !is_known(label) {
             let shown: Vec<u8> = label.iter().take(MAX_LABEL_SHOWN).copied().collect();
             return Err(PemError::UnknownSection(String::from_utf8_lossy(&shown).into_owned()));
@@ -80,17 +101,20 @@ fn is_end(line: &[u8]) -> bool {
 }
 
 fn is_known(label: &[u8]) -> bool {
-    label == EC_PARAMETERS || SectionKind::try_from(label).is_ok()
+    [EC_PARAMETERS, ENCRYPTED_KEY].contains(&label) || SectionKind::try_from(label).is_ok()
 }
 
 fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     text.split(|&byte| byte == b'\n' || byte == b'\r')
 }
 
-fn contains(line: &[u8], word: &[u8]) -> bool {
-    line.windows(word.len()).any(|window| window == word)
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).position(|window| window == word)
 }
 
 /// Stands before the key in what `openssl ecparam -genkey` writes, and says what the key says.
 const EC_PARAMETERS: &[u8] = b"EC PARAMETERS";
+const ENCRYPTED_KEY: &[u8] = b"ENCRYPTED PRIVATE KEY";
+const BEGIN_ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+const END_ENCRYPTED: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
 const MAX_LABEL_SHOWN: usize = 64;

@@ -2,11 +2,14 @@
 
 use std::str::FromStr;
 
+use zeroize::Zeroizing;
+
 /// The parameters of a request by the cloud's names, as in `MqttInstanceId`.
 ///
-/// Names are compared as they are. A value may be a secret, so there is no `Debug` of it.
+/// Names are compared as they are. A value may be a secret: it is wiped when dropped, and there is
+/// no `Debug` of it.
 #[derive(Default)]
-pub struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, Zeroizing<String>)>);
 
 impl Parameters {
     /// Refuses a name that stands twice or is not among `known`.
@@ -45,7 +48,7 @@ impl Parameters {
 
 impl FromIterator<(String, String)> for Parameters {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
+        Self(pairs.into_iter().map(|(name, text)| (name, Zeroizing::new(text))).collect())
     }
 }
 

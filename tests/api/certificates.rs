@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use mqtls::certificate::{
-    KeyType, MaterialError, Password, PemError, ServerCertificateError, SourceError,
+    EncryptedKeyError, KeyType, MaterialError, Password, PemError, ServerCertificateError,
+    SourceError,
 };
 use mqtls::{
     CertificateId, CertificateMaterial, CertificateSource, Directory, InstanceId, Memory,
@@ -266,7 +267,7 @@ fn a_text_that_is_no_chain_with_one_key_is_refused() {
     let no_base64 = format!("{leaf}-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----\n");
     let public = pem("PUBLIC KEY", b"public");
     let trusted = pem("TRUSTED CERTIFICATE", b"trusted");
-    let cases: [(String, MaterialError); 13] = [
+    let cases: [(String, MaterialError); 16] = [
         (String::new(), PemError::NoSection.into()),
         ("no PEM".to_owned(), PemError::NoSection.into()),
         (leaf.clone(), MaterialError::NoKey),
@@ -283,29 +284,85 @@ fn a_text_that_is_no_chain_with_one_key_is_refused() {
         ),
         (
             leaf.clone() + include_str!("../../testdata/key_encrypted_pkcs8.pem"),
-            PemError::EncryptedKey.into(),
+            EncryptedKeyError::NoPassword.into(),
         ),
         (
             leaf.clone() + include_str!("../../testdata/key_encrypted_legacy.pem"),
-            PemError::EncryptedKey.into(),
+            PemError::LegacyEncryption.into(),
+        ),
+        (
+            key.clone() + include_str!("../../testdata/key_encrypted_pkcs8.pem"),
+            MaterialError::SeveralKeys(2),
+        ),
+        (
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\n!\n-----END ENCRYPTED PRIVATE KEY-----".into(),
+            PemError::Malformed { position: 1 }.into(),
+        ),
+        (
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n".into(),
+            PemError::Malformed { position: 1 }.into(),
         ),
     ];
     for (text, reason) in cases {
         let error = CertificateMaterial::from_pem(text.as_bytes(), None).unwrap_err();
         assert_eq!(error, reason, "{text}");
     }
-    let password = Password::from("hunter2".to_owned());
-    let with_password = [
-        (leaf.clone() + &key, MaterialError::PasswordForPlainKey),
+    let error = CertificateMaterial::from_pem((leaf + &key).as_bytes(), Some(&password("hunter2")));
+    assert_eq!(error.unwrap_err(), MaterialError::PasswordForPlainKey);
+}
+
+#[test]
+fn n10_a_password_opens_an_encrypted_key_and_no_other_does() {
+    let pairs = [
+        &include_bytes!("../../testdata/pair_encrypted_pbkdf2.pem")[..],
+        include_bytes!("../../testdata/pair_encrypted_scrypt.pem"),
+    ];
+    for text in pairs {
+        let open = |password: Option<&str>| {
+            CertificateMaterial::from_pem(text, password.map(self::password).as_ref())
+        };
+        let opened = ServerCertificate::new(&open(Some("hunter2")).unwrap(), &provider()).unwrap();
+        assert_eq!(opened.key_type(), KeyType::Ecdsa);
+        for wrong in ["hunter3", "", "hunter2 ", "HUNTER2"] {
+            let error = MaterialError::from(EncryptedKeyError::WrongPassword);
+            assert_eq!(open(Some(wrong)).unwrap_err(), error, "{wrong:?}");
+        }
+        assert_eq!(open(None).unwrap_err(), EncryptedKeyError::NoPassword.into());
+    }
+}
+
+#[test]
+fn n10_what_no_password_opens_here_is_told_with_what_to_do() {
+    let hunter2 = password("hunter2");
+    let cases: [(&[u8], MaterialError, &str); 3] = [
         (
-            leaf + include_str!("../../testdata/key_encrypted_pkcs8.pem"),
-            PemError::EncryptedKey.into(),
+            include_bytes!("../../testdata/pair_encrypted_pbes1.pem"),
+            EncryptedKeyError::Unsupported.into(),
+            "openssl pkcs8 -topk8 -v2 aes-256-cbc",
+        ),
+        (
+            include_bytes!("../../testdata/pair_encrypted_costly.pem"),
+            EncryptedKeyError::TooCostly.into(),
+            "costlier",
+        ),
+        (
+            include_bytes!("../../testdata/pair.p12"),
+            MaterialError::Pkcs12,
+            "openssl pkcs12 -in old.p12 -out new.pem",
         ),
     ];
-    for (text, reason) in with_password {
-        let error = CertificateMaterial::from_pem(text.as_bytes(), Some(&password)).unwrap_err();
-        assert_eq!(error, reason, "{text}");
+    for (text, reason, advice) in cases {
+        let error = CertificateMaterial::from_pem(text, Some(&hunter2)).unwrap_err();
+        assert_eq!(error, reason);
+        assert!(error.to_string().contains(advice), "{error}");
     }
+    let legacy = include_bytes!("../../testdata/key_encrypted_legacy.pem");
+    let error = CertificateMaterial::from_pem(legacy, Some(&hunter2)).unwrap_err();
+    assert!(error.to_string().contains("openssl pkcs8 -topk8 -v2 aes-256-cbc"), "{error}");
+}
+
+fn password(text: &str) -> Password {
+    Password::from(text.to_owned())
 }
 
 #[test]

@@ -131,7 +131,10 @@ fn p03_a_pem_text_holds_one_certificate_and_no_secret() {
         (format!("{key}{one}"), Err(CaCertificateError::PrivateKey)),
         (format!("{one}{}", section("EC PRIVATE KEY")), Err(CaCertificateError::PrivateKey)),
         (format!("{one}{}", section("RSA PRIVATE KEY")), Err(CaCertificateError::PrivateKey)),
-        (format!("{one}{}", section("ENCRYPTED PRIVATE KEY")), Err(CaCertificateError::PrivateKey)),
+        (
+            format!("{one}{}", include_str!("../../testdata/key_encrypted_pkcs8.pem")),
+            Err(CaCertificateError::PrivateKey),
+        ),
         (
             format!("{one}{}", section("X509 CRL")),
             Err(CaCertificateError::UnexpectedSection(SectionKind::Crl)),

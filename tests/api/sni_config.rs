@@ -87,8 +87,6 @@ fn n10_each_unusable_certificate_is_refused_and_the_old_map_stays() {
     folder.set_sni("good", "a.com#good").unwrap();
     let before = folder.table();
 
-    let decrypt = "the private key is encrypted: store it decrypted, as `openssl pkey -in old.pem \
-                   -out new.pem` writes it";
     let cases = [
         ("nowhere", "there is no certificate nowhere for this instance"),
         ("expired", "certificate expired has expired"),
@@ -108,13 +106,20 @@ fn n10_each_unusable_certificate_is_refused_and_the_old_map_stays() {
         ),
         (
             "encrypted",
-            &format!("certificate encrypted is not a chain with its private key: {decrypt}"),
+            "certificate encrypted is not a chain with its private key: the private key is \
+             encrypted: give its password",
         ),
         (
-            "encrypted#hunter2",
-            &format!("certificate encrypted is not a chain with its private key: {decrypt}"),
+            "encrypted#hunter3",
+            "certificate encrypted is not a chain with its private key: the password does not \
+             open the private key",
         ),
-        ("legacy", &format!("certificate legacy is not a chain with its private key: {decrypt}")),
+        (
+            "legacy",
+            "certificate legacy is not a chain with its private key: the private key is encrypted \
+             in an old way: convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in old.pem -out \
+             new.pem`",
+        ),
         ("good#hunter2", "certificate good is named with another password, or without one, before"),
     ];
     for (id, fault) in cases {
@@ -267,9 +272,14 @@ fn n10_no_password_and_no_key_is_ever_shown() {
     folder.put("rsa", &rsa.pem());
     folder.put("unusable", &unusable);
     folder.put("encrypted", &(certificate + ENCRYPTED_PKCS8));
-    folder.set_sni("good", "a.com#good;a.com#rsa").unwrap();
+    folder.put("locked", include_str!("../../testdata/pair_encrypted_pbkdf2.pem"));
 
     let mut said = Vec::new();
+    let operation = folder.operation("good", "a.com#good;a.com#rsa;c.com#locked#hunter2");
+    let response = operation.apply(&folder.instances, &Caller::local()).unwrap();
+    said.push(format!("{operation:?} {response:?}"));
+    let c_com = "c.com".parse().unwrap();
+    assert!(folder.table().map().get(&c_com).is_some(), "the password opens the key");
     let configs = ["good", "unusable", "encrypted", "nowhere"];
     for config in configs.map(|id| format!("b.com#good;a.com#{id}#hunter2")) {
         let operation = folder.operation("good", &config);
