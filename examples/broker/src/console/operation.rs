@@ -170,13 +170,18 @@ mod tests {
         apply(Line::parse(line).unwrap().unwrap(), &instances, &Caller::local())
     }
 
+    /// Its password has a blank, which the console takes for the end of the value.
+    const SPLIT_PASSWORD: &str =
+        "SetSniConfig DefaultCertificate=d SniConfig=a.b#c#hun ter2=secret";
+
     #[test]
     fn an_error_has_the_clouds_fields_and_a_reason() {
         for (line, code, status, reason) in [
             ("ActiveCaCertificate Sn=00ff", "FindCaBySnError", 500, "00ff"),
             ("ActiveCaCertificate", BAD_PARAMETER, 400, "Sn"),
             ("InactivateCaCertificate Sn=xyz", BAD_PARAMETER, 400, ""),
-            ("ListCaCertificate Sn=1", BAD_PARAMETER, 400, "Sn"),
+            ("ListCaCertificate Sn=1", BAD_PARAMETER, 400, "number 1"),
+            (SPLIT_PASSWORD, BAD_PARAMETER, 400, "number 3"),
             ("ListCaCertificate MqttInstanceId=no", NO_INSTANCE, 500, "no"),
             ("SetSniConfig MqttInstanceId=no DefaultCertificate=d", NO_INSTANCE, 400, "no"),
             ("SetSniConfig DefaultCertificate=d SniConfig=a.b#c", BAD_PARAMETER, 400, "c"),
@@ -188,6 +193,7 @@ mod tests {
             assert!(answer["Reason"].as_str().unwrap().contains(reason), "{line}: {answer}");
             assert_eq!(answer["RequestId"].as_str().unwrap().len(), 36, "{line}");
             assert!(!answer.to_string().contains('\n'), "{line}");
+            assert!(!answer.to_string().contains("ter2"), "{line}: a piece of a password");
         }
     }
 
