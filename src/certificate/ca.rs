@@ -6,7 +6,7 @@ use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::EndEntityCert;
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
@@ -35,6 +35,7 @@ pub struct CaCertificate {
     key_id: Option<Box<[u8]>>,
     rsa_bits: Option<usize>,
     path_length: Option<u32>,
+    constrains_other_names: bool,
     validity: Validity,
     sha256: Sha256,
 }
@@ -110,6 +111,7 @@ impl CaCertificate {
             key_id: extensions.key_id,
             rsa_bits: rsa_bits(&x509),
             path_length: extensions.path_length,
+            constrains_other_names: constrains_other_names(&x509)?,
             validity: Validity::of(&x509),
             sha256: Sha256::of(der),
             der: owned,
@@ -158,6 +160,11 @@ impl CaCertificate {
     /// The size of its key, where that is an RSA key.
     pub(crate) fn rsa_bits(&self) -> Option<usize> {
         self.rsa_bits
+    }
+
+    /// Whether it constrains names of a kind that webpki does not compare, and therefore refuses.
+    pub(crate) fn constrains_other_names(&self) -> bool {
+        self.constrains_other_names
     }
 
     pub(crate) fn anchor(&self) -> TrustAnchor<'_> {
@@ -291,6 +298,20 @@ fn key_id<'a>(certificate: &'a TbsCertificate<'_>) -> Option<&'a [u8]> {
         ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
         _ => None,
     })
+}
+
+/// Name constraints on anything but DNS names and IP addresses.
+fn constrains_other_names(certificate: &TbsCertificate<'_>) -> Result<bool, CaCertificateError> {
+    let constraints = certificate.name_constraints().map_err(|_| CaCertificateError::Malformed)?;
+    let constraints = constraints.map(|extension| extension.value);
+    let subtrees = constraints.iter().flat_map(|constraints| {
+        let both = [&constraints.permitted_subtrees, &constraints.excluded_subtrees];
+        both.into_iter().flatten().flatten()
+    });
+    let supported = |name: &GeneralName<'_>| {
+        matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_))
+    };
+    Ok(subtrees.into_iter().any(|subtree| !supported(&subtree.base)))
 }
 
 fn rsa_bits(certificate: &TbsCertificate<'_>) -> Option<usize> {

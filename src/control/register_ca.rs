@@ -8,7 +8,7 @@ use super::request_id::RequestId;
 use crate::certificate::{CaCertificate, SerialNumber};
 use crate::id::InstanceId;
 use crate::instance::Instances;
-use crate::trust::CaStatus;
+use crate::trust::{CaStatus, RegistrationWarning};
 
 /// Registers a CA with an instance, on the embedder's own word that it may speak for its devices.
 ///
@@ -33,6 +33,8 @@ pub struct RegisterCaResponse {
     pub request_id: RequestId,
     /// The CA's serial number, under which it is found from now on.
     pub sn: SerialNumber,
+    /// What to look at in the CA that is now registered. Not on the wire.
+    pub warnings: Vec<RegistrationWarning>,
 }
 
 impl RegisterCa {
@@ -56,14 +58,15 @@ impl RegisterCa {
             }
             let now = call::now(&instance)?;
             let certificate = self.certificate.clone();
-            let authority = instance.trust().register(&self.name, certificate, self.status, now)?;
+            let (authority, warnings) =
+                instance.trust().register(&self.name, certificate, self.status, now)?;
             let sn = authority.certificate().serial().clone();
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), %sn,
-                status = %self.status, name = ?self.name, subject = ?self.certificate.subject(),
+                status = %self.status, warnings = warnings.len(), name = ?self.name, subject = ?self.certificate.subject(),
                 "operation applied"
             );
-            Ok(RegisterCaResponse { request_id, sn })
+            Ok(RegisterCaResponse { request_id, sn, warnings })
         })
     }
 }

@@ -72,12 +72,34 @@ impl CaIndex {
         inactive.map_or(Standing::Unregistered, Standing::Inactive)
     }
 
+    /// The first records that share something with a CA.
+    pub(super) fn kin(&self, identity: &CaIdentity) -> Kin {
+        let of_key = records(&self.by_public_key, identity.key());
+        let of_subject = records(&self.by_subject, identity.subject());
+        let first = |records: &[Arc<Authority>], related: fn(&CaIdentity, &CaIdentity) -> bool| {
+            let found = records.iter().find(|ca| related(ca.certificate().identity(), identity));
+            found.map(|ca| ca.certificate().serial().clone())
+        };
+        Kin {
+            twin: first(&of_key, |one, other| one == other),
+            same_key: first(&of_key, |one, other| one.subject() != other.subject()),
+            same_subject: first(&of_subject, |one, other| one.key() != other.key()),
+        }
+    }
+
     /// The records with this subject and key, in the order of their registration.
     pub(super) fn twins(&self, identity: &CaIdentity) -> impl Iterator<Item = Arc<Authority>> {
         let of_key = records(&self.by_public_key, identity.key());
         let twins = of_key.iter().filter(|ca| ca.certificate().identity() == identity);
         twins.cloned().collect::<Vec<_>>().into_iter()
     }
+}
+
+/// The records that share something with a CA, by serial number.
+pub(super) struct Kin {
+    pub(super) twin: Option<SerialNumber>,
+    pub(super) same_key: Option<SerialNumber>,
+    pub(super) same_subject: Option<SerialNumber>,
 }
 
 /// What is registered about a CA on a path.

@@ -11,6 +11,7 @@ mod device;
 mod handshake;
 mod index;
 mod links;
+mod lint;
 mod path;
 mod refusal;
 mod registry;
@@ -20,6 +21,7 @@ mod verifier;
 
 pub use authority::Authority;
 pub use device::{Device, SubjectAltName};
+pub use lint::RegistrationWarning;
 pub use refusal::Refusal;
 pub use registry::{CaCursor, CaRegistry, Page, RegisterError};
 pub use state::CaStatus;

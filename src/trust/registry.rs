@@ -13,6 +13,7 @@ use webpki::EndEntityCert;
 
 use super::authority::Authority;
 use super::index::CaIndex;
+use super::lint::{RegistrationWarning, lint};
 use super::state::CaStatus;
 use crate::certificate::{CaCertificate, SerialNumber, Validity};
 
@@ -66,14 +67,15 @@ impl CaRegistry {
         Page { next: if rest.next().is_some() { last } else { None }, authorities }
     }
 
-    /// Keeps a new CA under its serial number, in the status that is asked for.
+    /// Keeps a new CA under its serial number, in the status that is asked for, and tells what to
+    /// look at.
     pub(crate) fn register(
         &self,
         name: &str,
         certificate: CaCertificate,
         status: CaStatus,
         now: UnixTime,
-    ) -> Result<Arc<Authority>, RegisterError> {
+    ) -> Result<(Arc<Authority>, Vec<RegistrationWarning>), RegisterError> {
         let serial = certificate.serial().clone();
         self.check_usable(&certificate, now)?;
         let mut ledger = self.writer();
@@ -86,12 +88,13 @@ impl CaRegistry {
         if self.index.twins(certificate.identity()).count() >= MAX_TWINS {
             return Err(RegisterError::TooManyTwins(serial));
         }
+        let warnings = lint(&certificate, &self.index, now);
         ledger.last_order += 1;
         let authority = Arc::new(Authority::new(name, certificate, status, ledger.last_order));
         self.index.insert(&authority);
         self.by_serial.insert(serial, Arc::clone(&authority));
         ledger.by_order.insert(authority.order(), Arc::clone(&authority));
-        Ok(authority)
+        Ok((authority, warnings))
     }
 
     /// Sets a status. `None` where no CA is registered under the serial number.

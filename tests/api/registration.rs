@@ -3,11 +3,11 @@
 use mqtls::CaStatus::Active;
 use mqtls::certificate::{CaCertificateError, PemError, SerialError};
 use mqtls::control::{Cause, ErrorCode};
-use mqtls::trust::RegisterError;
-use mqtls::{CaCertificate, OperationError};
+use mqtls::trust::{RegisterError, RegistrationWarning};
+use mqtls::{CaCertificate, OperationError, Refusal};
 use rcgen::{
-    CertificateParams, CustomExtension, ExtendedKeyUsagePurpose as Purpose, IsCa, KeyUsagePurpose,
-    SerialNumber,
+    CertificateParams, CustomExtension, ExtendedKeyUsagePurpose as Purpose, GeneralSubtree, IsCa,
+    KeyUsagePurpose, NameConstraints, SanType, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::pem::SectionKind;
 
@@ -216,6 +216,89 @@ fn p03_a_p521_ca_is_registered_where_the_provider_verifies_it_and_else_refused()
     door.register(&TestCa::root("fleet"), Active).unwrap();
     let door = door_of(rustls::crypto::aws_lc_rs::default_provider());
     door.register(&ca, Active).unwrap();
+}
+
+/// What a registration warns of, beside what is registered already.
+fn warnings(door: &Door, certificate: CaCertificate) -> Vec<RegistrationWarning> {
+    door.register_certificate(certificate, Active).unwrap().warnings
+}
+
+#[test]
+fn a_registration_warns_of_what_an_operator_should_know() {
+    const DAY: u64 = 24 * 60 * 60;
+    let door = Door::open();
+    let ca = TestCa::root("fleet");
+    assert_eq!(warnings(&door, ca.certificate()), []);
+    let twin = ca.twin(|_| {});
+    assert_eq!(warnings(&door, twin.certificate()), [RegistrationWarning::Twin(ca.serial())]);
+    let other_serial =
+        |params: &mut CertificateParams| params.serial_number = Some(SerialNumber::from(7));
+    let alias = TestCa::self_signed(ca.key.clone(), "alias", other_serial);
+    assert_eq!(warnings(&door, alias.certificate()), [RegistrationWarning::SameKey(ca.serial())]);
+    let namesake = TestCa::root("fleet");
+    assert_eq!(
+        warnings(&door, namesake.certificate()),
+        [RegistrationWarning::SameSubject(ca.serial())]
+    );
+    let no_key_id = fixed(include_bytes!("../../testdata/ca_without_key_id.der"));
+    door.clock.set(NOW + 365 * DAY);
+    assert_eq!(warnings(&door, no_key_id), [RegistrationWarning::NoKeyId]);
+    door.clock.set(NOW);
+    let rsa = TestCa::self_signed(crate::support::rsa_key().into(), "rsa", |_| {});
+    assert_eq!(warnings(&door, rsa.certificate()), [RegistrationWarning::WeakKey { bits: 2048 }]);
+
+    let until =
+        |day| TestCa::root_with("ends", |params| params.not_after = date_time_ymd(2026, 1, day));
+    let ending = until(30);
+    assert_eq!(
+        warnings(&door, ending.certificate()),
+        [RegistrationWarning::ExpiresSoon(ending.certificate().validity())]
+    );
+    door.delete(&ending);
+    assert_eq!(warnings(&door, until(31).certificate()), []);
+    let early = TestCa::root_with("early", |params| params.not_before = date_time_ymd(2026, 1, 2));
+    assert_eq!(
+        warnings(&door, early.certificate()),
+        [RegistrationWarning::NotYetValid(early.certificate().validity())]
+    );
+}
+
+#[tokio::test]
+async fn name_constraints_that_are_not_compared_are_warned_of_and_refuse_such_names() {
+    let constrained = |subtree: GeneralSubtree| {
+        TestCa::root_with("constrained", |params| {
+            let permitted_subtrees = vec![subtree];
+            let excluded_subtrees = vec![];
+            params.name_constraints =
+                Some(NameConstraints { permitted_subtrees, excluded_subtrees });
+        })
+    };
+    let email = |params: &mut CertificateParams| {
+        params.subject_alt_names = vec![SanType::Rfc822Name("a@example.com".try_into().unwrap())];
+    };
+    let by_email = constrained(GeneralSubtree::Rfc822Name("example.com".to_owned()));
+    let by_subject = constrained(GeneralSubtree::DirectoryName(rcgen::DistinguishedName::new()));
+    let by_dns_name = constrained(GeneralSubtree::DnsName("example.com".to_owned()));
+    for version in VERSIONS {
+        let door = Door::open();
+        for ca in [&by_email, &by_subject] {
+            assert_eq!(warnings(&door, ca.certificate()), [RegistrationWarning::NameConstraints]);
+            door.delete(ca);
+        }
+        door.register(&by_subject, Active).unwrap();
+        let visit = door.knock(Some(&by_subject.device("device")), version).await;
+        assert!(matches!(visit.not_believed(), Refusal::Invalid(_)));
+
+        let door = Door::open();
+        door.register(&by_email, Active).unwrap();
+        let visit = door.knock(Some(&by_email.device_with("device", email)), version).await;
+        assert!(matches!(visit.not_believed(), Refusal::Invalid(_)));
+        door.knock(Some(&by_email.device("device")), version).await.admitted().await;
+
+        let door = Door::open();
+        assert_eq!(warnings(&door, by_dns_name.certificate()), []);
+        door.knock(Some(&by_dns_name.device("device")), version).await.admitted().await;
+    }
 }
 
 fn fixed(der: &[u8]) -> CaCertificate {
