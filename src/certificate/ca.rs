@@ -6,15 +6,15 @@ use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::EndEntityCert;
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
-use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::X509Version;
 
+use super::ca_error::CaCertificateError;
+use super::ca_extensions::Extensions;
 use super::fingerprint::Sha256;
 use super::identity::CaIdentity;
 use super::pem::{self, PemError};
-use super::serial::{SerialError, SerialNumber};
+use super::serial::SerialNumber;
 use super::validity::Validity;
 
 /// One X.509 v3 certificate of a certificate authority, parsed once.
@@ -111,7 +111,7 @@ impl CaCertificate {
             key_id: extensions.key_id,
             rsa_bits: rsa_bits(&x509),
             path_length: extensions.path_length,
-            constrains_other_names: constrains_other_names(&x509)?,
+            constrains_other_names: extensions.constrains_other_names,
             validity: Validity::of(&x509),
             sha256: Sha256::of(der),
             der: owned,
@@ -186,134 +186,6 @@ impl fmt::Debug for CaCertificate {
     }
 }
 
-/// Why bytes are no CA certificate that could be registered.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CaCertificateError {
-    /// More bytes than any certificate needs.
-    #[error("the CA certificate has {length} bytes, at most {limit} are allowed")]
-    TooLarge {
-        /// How many bytes were given.
-        length: usize,
-        /// How many there may be.
-        limit: usize,
-    },
-    /// The text is no PEM that is understood.
-    #[error(transparent)]
-    Pem(#[from] PemError),
-    /// A private key beside the certificate: it must not be handed to anyone.
-    #[error("the PEM text holds a private key: register the certificate alone")]
-    PrivateKey,
-    /// A section that is not a certificate.
-    #[error("the PEM text holds a section of kind {0:?}")]
-    UnexpectedSection(SectionKind),
-    /// More than one certificate.
-    #[error("the PEM text holds {0} certificates: register each CA by itself")]
-    SeveralCertificates(usize),
-    /// Not DER, or not the DER of a certificate.
-    #[error("the CA certificate is malformed")]
-    Malformed,
-    /// Bytes behind the certificate.
-    #[error("something follows the CA certificate")]
-    TrailingData,
-    /// X.509 v1 or v2, which cannot say that it is a CA.
-    #[error("the certificate is X.509 version {0}, a CA certificate is version 3")]
-    Version(u32),
-    /// A serial number that cannot be a key here.
-    #[error("the CA certificate's serial number cannot be used")]
-    Serial(#[from] SerialError),
-    /// No subject: no certificate could name it as its issuer.
-    #[error("the CA certificate has an empty subject")]
-    EmptySubject,
-    /// No basic constraints, or cA is false.
-    #[error("the certificate is not a CA's: its basic constraints do not say cA")]
-    NotACa,
-    /// A key usage without keyCertSign.
-    #[error("the certificate's key usage does not allow it to sign certificates")]
-    NoKeyCertSign,
-    /// An extended key usage without client authentication: it may not vouch for devices.
-    #[error("the certificate's extended key usage does not allow client authentication")]
-    NotForClientAuth,
-    /// A public key that is malformed, or encoded in another way than usual (for an EC key: other
-    /// than as an uncompressed point), by which it could not be told from other keys.
-    #[error("the CA certificate's public key is malformed or in an unusual encoding")]
-    KeyEncoding,
-    /// A critical extension that a verifier would have to understand, by its object identifier.
-    #[error("the CA certificate holds the critical extension {0}, which is not supported")]
-    UnknownCriticalExtension(String),
-}
-
-struct Extensions {
-    key_id: Option<Box<[u8]>>,
-    path_length: Option<u32>,
-}
-
-impl Extensions {
-    fn of(certificate: &X509Certificate<'_>) -> Result<Self, CaCertificateError> {
-        if certificate.version() != X509Version::V3 {
-            return Err(CaCertificateError::Version(certificate.version().0.saturating_add(1)));
-        }
-        check_critical(certificate)?;
-        // "the keyCertSign bit ... is asserted when the subject public key is used for verifying
-        // signatures on public key certificates" (RFC 5280 section 4.2.1.3). Section 6.1.4 (n)
-        // asks for it where a key usage is present.
-        let usage = certificate.key_usage().map_err(|_| CaCertificateError::Malformed)?;
-        let constraints =
-            certificate.basic_constraints().map_err(|_| CaCertificateError::Malformed)?;
-        let constraints = constraints.map(|extension| extension.value);
-        let Some(constraints) = constraints.filter(|constraints| constraints.ca) else {
-            return Err(CaCertificateError::NotACa);
-        };
-        if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
-            return Err(CaCertificateError::NoKeyCertSign);
-        }
-        // webpki asks this of an intermediate, and takes an anchor as it is.
-        let purpose =
-            certificate.extended_key_usage().map_err(|_| CaCertificateError::Malformed)?;
-        if purpose.is_some_and(|purpose| !purpose.value.client_auth && !purpose.value.any) {
-            return Err(CaCertificateError::NotForClientAuth);
-        }
-        Ok(Self {
-            key_id: key_id(certificate).map(Into::into),
-            path_length: constraints.path_len_constraint,
-        })
-    }
-}
-
-fn check_critical(certificate: &TbsCertificate<'_>) -> Result<(), CaCertificateError> {
-    let unknown = certificate.extensions().iter().find(|extension| {
-        let oid = extension.oid.to_id_string();
-        extension.critical && !UNDERSTOOD.contains(&oid.as_str())
-    });
-    match unknown {
-        None => Ok(()),
-        Some(extension) => {
-            Err(CaCertificateError::UnknownCriticalExtension(extension.oid.to_id_string()))
-        }
-    }
-}
-
-fn key_id<'a>(certificate: &'a TbsCertificate<'_>) -> Option<&'a [u8]> {
-    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
-        _ => None,
-    })
-}
-
-/// Name constraints on anything but DNS names and IP addresses.
-fn constrains_other_names(certificate: &TbsCertificate<'_>) -> Result<bool, CaCertificateError> {
-    let constraints = certificate.name_constraints().map_err(|_| CaCertificateError::Malformed)?;
-    let constraints = constraints.map(|extension| extension.value);
-    let subtrees = constraints.iter().flat_map(|constraints| {
-        let both = [&constraints.permitted_subtrees, &constraints.excluded_subtrees];
-        both.into_iter().flatten().flatten()
-    });
-    let supported = |name: &GeneralName<'_>| {
-        matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_))
-    };
-    Ok(subtrees.into_iter().any(|subtree| !supported(&subtree.base)))
-}
-
 fn rsa_bits(certificate: &TbsCertificate<'_>) -> Option<usize> {
     match certificate.public_key().parsed() {
         Ok(PublicKey::RSA(key)) => Some(key.key_size()),
@@ -321,9 +193,5 @@ fn rsa_bits(certificate: &TbsCertificate<'_>) -> Option<usize> {
     }
 }
 
-/// The extensions that webpki acts on: key usage, subject alternative name, basic constraints,
-/// name constraints, CRL distribution points, extended key usage.
-const UNDERSTOOD: [&str; 6] =
-    ["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.37"];
 const MAX_DER: usize = 0xffff;
 const MAX_PEM: usize = 2 * MAX_DER;

@@ -5,6 +5,8 @@
 //! this layer decides whether a chain is good.
 
 mod ca;
+mod ca_error;
+mod ca_extensions;
 mod directory;
 mod encrypted_key;
 mod fingerprint;
@@ -17,7 +19,8 @@ mod server;
 mod source;
 mod validity;
 
-pub use ca::{CaCertificate, CaCertificateError};
+pub use ca::CaCertificate;
+pub use ca_error::CaCertificateError;
 pub use directory::{Directory, DirectoryError};
 pub use encrypted_key::EncryptedKeyError;
 pub use fingerprint::Sha256;

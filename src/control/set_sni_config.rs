@@ -22,7 +22,8 @@ pub struct SetSniConfig {
     /// `MqttInstanceId`: the instance.
     pub mqtt_instance_id: InstanceId,
     /// `DefaultCertificate`: the certificate that answers for every name which no entry covers,
-    /// and for clients that name none.
+    /// and for clients that name none. The password of an encrypted one stands in an entry of the
+    /// `SniConfig` that names it, too.
     pub default_certificate: CertificateId,
     /// `SniConfig`: which certificates answer for which names. Two entries may stand for one name
     /// where their key types differ, as RSA beside ECDSA.

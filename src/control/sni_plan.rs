@@ -28,7 +28,7 @@ impl SniPlan {
     ) -> Result<Self, SniConfigRefused> {
         let mut planning =
             Planning { from, loaded: BTreeMap::new(), errors: vec![], warnings: vec![] };
-        let default_set = planning.default_set(default);
+        let default_set = planning.default_set(default, config);
         let entries = planning.entries(config);
         let Planning { errors, warnings, .. } = planning;
         match default_set {
@@ -64,9 +64,12 @@ struct Loaded {
 }
 
 impl Planning<'_> {
-    fn default_set(&mut self, id: &CertificateId) -> Option<CertificateSet> {
+    /// The default has no place for a password: an entry that names the same certificate has.
+    fn default_set(&mut self, id: &CertificateId, config: &SniConfig) -> Option<CertificateSet> {
         let served = self.from.current.map(|table| table.map().default_value());
-        let certificate = self.load(Place::Default, id, None)?;
+        let same = config.entries().find(|(_, entry)| entry.id == *id);
+        let password = same.and_then(|(_, entry)| entry.password.as_ref());
+        let certificate = self.load(Place::Default, id, password)?;
         self.check(Place::Default, id, &certificate, served)
             .then(|| CertificateSet::new(id.clone(), certificate))
     }

@@ -9,9 +9,10 @@ use mqtls::certificate::{
     SourceError,
 };
 use mqtls::{
-    CertificateId, CertificateMaterial, CertificateSource, Directory, InstanceId, Memory,
-    NamePattern, ServerCertificate, Sha256,
+    CaCertificate, CertificateId, CertificateMaterial, CertificateSource, Directory, InstanceId,
+    Memory, NamePattern, ServerCertificate, Sha256,
 };
+use proptest::prelude::*;
 use rcgen::date_time_ymd;
 use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -359,6 +360,33 @@ fn n10_what_no_password_opens_here_is_told_with_what_to_do() {
     let legacy = include_bytes!("../../testdata/key_encrypted_legacy.pem");
     let error = CertificateMaterial::from_pem(legacy, Some(&hunter2)).unwrap_err();
     assert!(error.to_string().contains("openssl pkcs8 -topk8 -v2 aes-256-cbc"), "{error}");
+}
+
+proptest! {
+    /// Real files with a piece cut out, doubled or overwritten: refused or read, never a panic.
+    #[test]
+    fn no_text_panics(
+        file in 0..4_usize,
+        start in any::<prop::sample::Index>(),
+        length in 0..200_usize,
+        put in prop::collection::vec(any::<u8>(), 0..40),
+        doubled in any::<bool>(),
+    ) {
+        let files = [
+            &include_bytes!("../../testdata/pair_encrypted_pbkdf2.pem")[..],
+            include_bytes!("../../testdata/key_after_ec_parameters.pem"),
+            include_bytes!("../../testdata/key_encrypted_legacy.pem"),
+            include_bytes!("../../testdata/pair.p12"),
+        ];
+        let whole = files[file];
+        let start = start.index(whole.len());
+        let end = (start + length).min(whole.len());
+        let kept = if doubled { &whole[start.saturating_sub(length)..] } else { &whole[end..] };
+        let text = [&whole[..start], &put, kept].concat();
+        let _outcome = CertificateMaterial::from_pem(&text, None);
+        let _outcome = CaCertificate::from_pem(&text).map(drop);
+        let _outcome = CaCertificate::from_der(&text).map(drop);
+    }
 }
 
 fn password(text: &str) -> Password {

@@ -260,6 +260,24 @@ fn n10_an_id_is_loaded_once_however_many_passwords_it_is_named_with() {
 }
 
 #[test]
+fn n10_an_encrypted_default_is_opened_with_the_password_of_an_entry_that_names_it() {
+    let folder = Folder::new();
+    folder.put("locked", include_str!("../../testdata/pair_encrypted_pbkdf2.pem"));
+    folder.set_sni("locked", "a.com#locked#hunter2").unwrap();
+    let before = folder.table();
+    let unopened = "certificate locked is not a chain with its private key";
+    for (config, why) in [
+        ("", "the private key is encrypted: give its password"),
+        ("a.com#locked", "the private key is encrypted: give its password"),
+        ("a.com#locked#hunter3", "the password does not open the private key"),
+    ] {
+        let refused = faults(folder.set_sni("locked", config));
+        assert_eq!(refused[0], format!("default certificate: {unopened}: {why}"));
+        assert!(Arc::ptr_eq(&folder.table(), &before), "{config}");
+    }
+}
+
+#[test]
 fn n10_no_password_and_no_key_is_ever_shown() {
     let log = Log::start();
     let folder = Folder::new();
