@@ -9,7 +9,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions};
 use zeroize::Zeroizing;
 
-use super::material::{CertificateMaterial, Password};
+use super::material::CertificateMaterial;
+use super::password::Password;
 use super::source::{CertificateSource, SourceError};
 use crate::id::{CertificateId, InstanceId};
 

@@ -6,7 +6,7 @@ use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
-use super::material::Password;
+use super::password::Password;
 
 /// A private key in PKCS#8, encrypted ([RFC 5958 section 3](https://www.rfc-editor.org/rfc/rfc5958#section-3))
 /// by PBES2 with AES, as `openssl pkcs8 -topk8` does it.

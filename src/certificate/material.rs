@@ -1,6 +1,5 @@
 //! A chain and its private key as bytes, before a provider has made a signing key of them.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use rustls_pki_types::pem::SectionKind;
@@ -8,6 +7,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::encrypted_key::EncryptedKeyError;
+use super::password::Password;
 use super::pem::{self, PemError};
 
 /// What a [`CertificateSource`](super::CertificateSource) hands out: a certificate chain, the end
@@ -90,40 +90,6 @@ impl fmt::Debug for CertificateMaterial {
         f.debug_struct("CertificateMaterial")
             .field("certificates", &self.chain.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// The password of a private key. Wiped from memory when dropped; never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Zeroizing<String>);
-
-impl Password {
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Password {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl Ord for Password {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.as_str().cmp(other.0.as_str())
-    }
-}
-
-impl PartialOrd for Password {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
     }
 }
 

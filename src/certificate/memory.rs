@@ -2,7 +2,8 @@
 
 use dashmap::DashMap;
 
-use super::material::{CertificateMaterial, MaterialError, Password};
+use super::material::{CertificateMaterial, MaterialError};
+use super::password::Password;
 use super::source::{CertificateSource, SourceError};
 use crate::id::{CertificateId, InstanceId};
 

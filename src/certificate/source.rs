@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::material::{CertificateMaterial, MaterialError, Password};
+use super::material::{CertificateMaterial, MaterialError};
+use super::password::Password;
 use crate::id::{CertificateId, InstanceId};
 
 /// Finds the chain and key behind a certificate id, for one instance.
