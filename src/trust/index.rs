@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
 use super::authority::{Authority, SeenRecord};
-use super::state::CaStatus;
+use super::candidates::Candidates;
 use crate::certificate::{CaCertificate, CaIdentity, SerialNumber};
 
 /// Finds the records that a path may lead to or through. Changed under the registry's writer, read
@@ -26,9 +26,7 @@ impl CaIndex {
     pub(super) fn insert(&self, authority: &Arc<Authority>) {
         let identity = authority.certificate().identity();
         add(&self.by_public_key, identity.key().into(), authority);
-        if let Some(hint) = KeyHint::of(authority.certificate()) {
-            add(&self.by_key_id, hint, authority);
-        }
+        add(&self.by_key_id, KeyHint::of(authority.certificate()), authority);
         add(&self.by_subject, identity.subject().into(), authority);
     }
 
@@ -36,24 +34,28 @@ impl CaIndex {
     pub(super) fn remove(&self, authority: &Arc<Authority>) {
         let identity = authority.certificate().identity();
         take_out(&self.by_subject, &identity.subject().into(), authority);
-        if let Some(hint) = KeyHint::of(authority.certificate()) {
-            take_out(&self.by_key_id, &hint, authority);
-        }
+        take_out(&self.by_key_id, &KeyHint::of(authority.certificate()), authority);
         take_out(&self.by_public_key, &identity.key().into(), authority);
     }
 
-    /// The records that might have issued a certificate whose issuer is `subject`, the likely
-    /// ones first, at most [`MAX_CANDIDATES`]. `key_id` is asked only where several bear the name.
+    /// The records that might have issued a certificate whose issuer is `subject`. `key_id` is
+    /// asked only where several bear the name.
     pub(super) fn candidates(
         &self,
         subject: &[u8],
         key_id: impl FnOnce() -> Option<Box<[u8]>>,
     ) -> Candidates {
         let bearers = records(&self.by_subject, subject);
-        let hinted = if bearers.len() > 1 { key_id() } else { None };
-        let hinted = hinted.map(|key_id| KeyHint { subject: subject.into(), key_id });
-        let hinted = hinted.map(|hint| records(&self.by_key_id, &hint)).unwrap_or_default();
-        Candidates::of(&hinted, &bearers)
+        let key_id = if bearers.len() > 1 { key_id() } else { None };
+        let hinted = |key_id| {
+            let hint = KeyHint { subject: subject.into(), key_id };
+            records(&self.by_key_id, &hint)
+        };
+        match key_id {
+            None => Candidates::of(bearers, false, vec![]),
+            // A CA without a key id may be the issuer whatever the certificate says.
+            Some(key_id) => Candidates::of(bearers, true, vec![hinted(Some(key_id)), hinted(None)]),
+        }
     }
 
     /// What is registered about a CA that stands on a path, by its subject and key.
@@ -113,53 +115,20 @@ pub(super) enum Standing {
     Inactive(SerialNumber),
 }
 
-/// The records to try for one issuer name.
-#[derive(Debug, Default)]
-pub(super) struct Candidates {
-    /// Those that were active when looked at.
-    pub(super) active: Vec<Arc<Authority>>,
-    /// One that was not.
-    pub(super) inactive: Option<SerialNumber>,
-    /// Whether some were left out.
-    pub(super) incomplete: bool,
-}
-
-impl Candidates {
-    /// First those that the key id points at, then the others in the order of last success.
-    fn of(hinted: &[Arc<Authority>], bearers: &[Arc<Authority>]) -> Self {
-        let (active, inactive): (Vec<_>, Vec<_>) =
-            bearers.iter().partition(|authority| authority.status() == CaStatus::Active);
-        let is_hinted = |ca: &Arc<Authority>| hinted.iter().any(|other| Arc::ptr_eq(other, ca));
-        let (mut chosen, mut others): (Vec<_>, Vec<_>) =
-            active.into_iter().partition(|authority| is_hinted(authority));
-        let by_success = |ca: &&Arc<Authority>| std::cmp::Reverse(ca.last_success());
-        if others.len() > MAX_CANDIDATES {
-            others.select_nth_unstable_by_key(MAX_CANDIDATES, by_success);
-        }
-        let incomplete = chosen.len() + others.len() > MAX_CANDIDATES;
-        others.truncate(MAX_CANDIDATES);
-        others.sort_by_key(by_success);
-        chosen.append(&mut others);
-        chosen.truncate(MAX_CANDIDATES);
-        Self {
-            active: chosen.into_iter().cloned().collect(),
-            inactive: inactive.first().map(|authority| authority.certificate().serial().clone()),
-            incomplete,
-        }
-    }
-}
-
-/// A subject with one key identifier. Both can be forged in what a client sends: a hint.
+/// A subject with one key identifier, or with none. Both can be forged in what a client sends: a
+/// hint.
 #[derive(PartialEq, Eq, Hash)]
 struct KeyHint {
     subject: Box<[u8]>,
-    key_id: Box<[u8]>,
+    key_id: Option<Box<[u8]>>,
 }
 
 impl KeyHint {
-    fn of(certificate: &CaCertificate) -> Option<Self> {
-        let key_id = certificate.key_id()?.into();
-        Some(Self { subject: certificate.identity().subject().into(), key_id })
+    fn of(certificate: &CaCertificate) -> Self {
+        Self {
+            subject: certificate.identity().subject().into(),
+            key_id: certificate.key_id().map(Into::into),
+        }
     }
 }
 
@@ -187,6 +156,3 @@ fn take_out<K: Eq + Hash>(index: &Index<K>, key: &K, authority: &Arc<Authority>)
 }
 
 type Table<K, V> = DashMap<K, V, RandomState>;
-
-/// How many CAs of one name are tried for one certificate.
-const MAX_CANDIDATES: usize = 8;

@@ -7,6 +7,7 @@
 
 mod authority;
 mod budget;
+mod candidates;
 mod device;
 mod handshake;
 mod index;

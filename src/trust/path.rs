@@ -10,8 +10,10 @@ use std::sync::Arc;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::{EndEntityCert, VerifiedPath};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::certificate::{X509Certificate, X509CertificateParser};
+use x509_parser::extensions::{AuthorityKeyIdentifier, KeyUsage};
+use x509_parser::nom::Parser;
+use x509_parser::oid_registry::{OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_KEY_USAGE};
 use x509_parser::prelude::FromDer;
 
 use super::authority::{Authority, SeenRecord};
@@ -53,9 +55,10 @@ impl PathCheck<'_> {
 
         let mut reason = Refusal::UnknownIssuer;
         for (issuer, child) in links.issuers_from(&leaf, end_entity) {
-            let candidates = self.registry.index().candidates(issuer, || authority_key_id(child));
-            for authority in &candidates.active {
-                match self.verify_to(authority, &search) {
+            let mut candidates =
+                self.registry.index().candidates(issuer, || authority_key_id(child));
+            while let Some(authority) = candidates.next() {
+                match self.verify_to(&authority, &search) {
                     Ok(path) => {
                         let device = Device::read(end_entity, authority.certificate().serial())?;
                         return Ok(Verdict { device, path });
@@ -66,11 +69,11 @@ impl PathCheck<'_> {
                     },
                 }
             }
-            if candidates.incomplete {
+            if candidates.left_some_out() {
                 reason = reason.or_more_telling(Refusal::TooManyCandidates);
             }
-            if let Some(serial) = candidates.inactive {
-                reason = reason.or_more_telling(Refusal::InactiveCa(serial));
+            if let Some(serial) = candidates.inactive() {
+                reason = reason.or_more_telling(Refusal::InactiveCa(serial.clone()));
             }
         }
         Err(reason)
@@ -218,22 +221,28 @@ fn check_size(
 /// "If a key usage extension is present, verify that the keyCertSign bit is set" (RFC 5280
 /// section 6.1.4 (n)), which webpki does not.
 fn check_intermediate(der: &[u8]) -> Result<SerialNumber, Refusal> {
-    let (_, x509) = X509Certificate::from_der(der).map_err(|_| Refusal::Unreadable)?;
-    let usage = x509.key_usage().map_err(|_| Refusal::Unreadable)?;
-    if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
-        return Err(Refusal::NoKeyCertSign);
+    let x509 = parse(der).ok_or(Refusal::Unreadable)?;
+    let usage = x509.get_extension_unique(&OID_X509_EXT_KEY_USAGE);
+    if let Some(usage) = usage.map_err(|_| Refusal::Unreadable)? {
+        let (_, usage) = KeyUsage::from_der(usage.value).map_err(|_| Refusal::Unreadable)?;
+        if !usage.key_cert_sign() {
+            return Err(Refusal::NoKeyCertSign);
+        }
     }
     SerialNumber::from_der_content(x509.raw_serial()).map_err(|_| Refusal::Unreadable)
 }
 
 fn authority_key_id(der: &[u8]) -> Option<Box<[u8]>> {
-    let (_, x509) = X509Certificate::from_der(der).ok()?;
-    x509.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(id) => {
-            id.key_identifier.as_ref().map(|key_id| key_id.0.into())
-        }
-        _ => None,
-    })
+    let x509 = parse(der)?;
+    let extension = x509.get_extension_unique(&OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER).ok()??;
+    let (_, id) = AuthorityKeyIdentifier::from_der(extension.value).ok()?;
+    id.key_identifier.map(|key_id| key_id.0.into())
+}
+
+/// Without the contents of the extensions, of which one is read.
+fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
+    let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+    parser.parse(der).ok().map(|(_, x509)| x509)
 }
 
 const MAX_INTERMEDIATES: usize = 8;

@@ -11,6 +11,7 @@ mod lookup_allocates_nothing;
 mod own_loop;
 mod path;
 mod path_limits;
+mod path_many;
 mod path_status;
 mod registration;
 mod registry;

@@ -1,18 +1,35 @@
 //! What a stranger's chain may cost, in certificates, bytes and signature checks.
 
+use std::sync::Arc;
+
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::trust::Refusal;
-use rcgen::{CertificateParams, CustomExtension, date_time_ymd};
+use rcgen::{
+    CertificateParams, CustomExtension, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    SignatureAlgorithm, date_time_ymd,
+};
 
-use crate::support::{Door, Examinations, Identity, TestCa, VERSIONS};
+use crate::support::{Door, Examinations, Identity, TestCa, VERSIONS, key, large_rsa_key};
 
 /// An attacker who knows no more than the CA's name: `count` intermediates whose names alternate,
 /// so that every second one looks as if the CA had issued it.
 fn alternating(ca_name: &str, count: usize) -> Identity {
-    let (forged_ca, other) = (TestCa::root(ca_name), TestCa::root("other"));
-    let links: Vec<TestCa> = (0..count)
-        .map(|at| if at % 2 == 0 { other.child(ca_name) } else { forged_ca.child("other") })
-        .collect();
+    alternating_over(&PKCS_ECDSA_P256_SHA256, ca_name, count)
+}
+
+fn alternating_over(
+    algorithm: &'static SignatureAlgorithm,
+    ca_name: &str,
+    count: usize,
+) -> Identity {
+    let new_key = || Arc::new(key(algorithm));
+    let forged_ca = TestCa::self_signed(new_key(), ca_name, |_| {});
+    let other = TestCa::self_signed(new_key(), "other", |_| {});
+    let link = |at| match at % 2 {
+        0 => other.sign(new_key(), ca_name, |_| {}),
+        _ => forged_ca.sign(new_key(), "other", |_| {}),
+    };
+    let links: Vec<TestCa> = (0..count).map(link).collect();
     forged_ca.device("intruder").with_chain(&links.iter().collect::<Vec<_>>())
 }
 
@@ -29,6 +46,10 @@ async fn p08_alternating_junk_costs_16_signature_checks() {
             assert_eq!(refusal, Refusal::TooManySignatureChecks);
             assert_eq!(examinations.take(), [16], "{count} intermediates");
         }
+        let intruder = alternating_over(&PKCS_ECDSA_P384_SHA384, "fleet", 8);
+        let refusal = door.knock(Some(&intruder), version).await.not_believed();
+        assert_eq!(refusal, Refusal::TooManySignatureChecks);
+        assert_eq!(examinations.take(), [16], "whatever the kind of key");
         // Two of them make no more than two paths that end in the CA's name, however often they
         // are sent.
         let mut intruder = alternating("fleet", 2);
@@ -124,6 +145,32 @@ async fn p08_self_issued_intermediates_cost_nothing() {
             let [checks] = examinations.take()[..] else { panic!("examined once") };
             assert_eq!((refusal, checks), expected);
         }
+    }
+}
+
+/// What is over a limit is not even read, so the kind of key does not matter; within the limits
+/// the costliest keys cost no more checks than others.
+#[tokio::test]
+async fn p08_large_keys_cost_no_more_checks() {
+    let examinations = Examinations::watch();
+    let p384 = Arc::new(key(&PKCS_ECDSA_P384_SHA384));
+    for key in [large_rsa_key(), p384] {
+        let door = Door::open();
+        let ca = TestCa::self_signed(Arc::clone(&key), "fleet", |_| {});
+        door.register(&ca, Active).unwrap();
+        assert!(door.believes(&ca.device("device")));
+        assert_eq!(examinations.take(), [1]);
+        for count in [20, 60, 120, 160] {
+            let own = (0..count).map(|_| ca.twin(|_| {}));
+            let long =
+                ca.device("device").with_chain(&own.collect::<Vec<_>>().iter().collect::<Vec<_>>());
+            assert!(!door.believes(&long), "{count} self-issued");
+            assert_eq!(examinations.take(), [0], "{count} self-issued");
+        }
+        let few: Vec<_> = (0..8).map(|_| ca.twin(|_| {})).collect();
+        let device = ca.device("device").with_chain(&few.iter().collect::<Vec<_>>());
+        assert!(door.believes(&device), "eight self-issued are dropped");
+        assert_eq!(examinations.take(), [1]);
     }
 }
 

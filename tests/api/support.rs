@@ -23,6 +23,7 @@ use rcgen::{
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
@@ -301,6 +302,15 @@ pub(crate) fn rsa_key() -> KeyPair {
     KeyPair::try_from(RSA.as_slice()).unwrap()
 }
 
+/// The run's one RSA-4096 key.
+pub(crate) fn large_rsa_key() -> Arc<KeyPair> {
+    static RSA: LazyLock<Arc<KeyPair>> = LazyLock::new(|| {
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA384, RsaKeySize::_4096);
+        Arc::new(key.unwrap())
+    });
+    Arc::clone(&RSA)
+}
+
 /// A clock that the test holds, in seconds since 1970.
 #[derive(Debug)]
 pub(crate) struct TestClock(AtomicU64);
@@ -437,6 +447,14 @@ impl Door {
         let mqtt_instance_id = self.instance.id().clone();
         let operation = mqtls::DeleteCaCertificate { mqtt_instance_id, sn: ca.serial() };
         operation.apply(&self.instances, &Caller::local()).unwrap()
+    }
+
+    /// Whether the instance's verifier believes a chain, without a handshake: for chains that are
+    /// too long for one, and for many.
+    pub(crate) fn believes(&self, device: &Identity) -> bool {
+        let (end_entity, intermediates) = device.chain.split_first().unwrap();
+        let now = self.clock.current_time().unwrap();
+        self.instance.verifier().verify_client_cert(end_entity, intermediates, now).is_ok()
     }
 
     /// Knocks with a device certificate on one TLS version and tells how it went on both sides.

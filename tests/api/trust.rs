@@ -104,3 +104,24 @@ async fn p10_no_certificate_verify_at_all_is_no_proof() {
     assert_eq!(visit.client.unwrap_err(), Some(AlertDescription::UnexpectedMessage));
     assert!(matches!(visit.server, Err(Refused::Tls(Error::InappropriateMessage { .. }))));
 }
+
+#[tokio::test]
+async fn p11_a_device_of_one_instance_is_a_stranger_at_another() {
+    for version in VERSIONS {
+        let here = Door::open();
+        let there = here.beside("mqtt-there");
+        let (ours, theirs) = (TestCa::root("fleet"), TestCa::root("fleet"));
+        here.register(&ours, Active).unwrap();
+        there.register(&theirs, Active).unwrap();
+        let device = ours.device("device-1");
+        here.knock(Some(&device), version).await.admitted().await;
+        let refusal = there.knock(Some(&device), version).await.not_believed();
+        assert_eq!(refusal, Refusal::UnknownIssuer);
+        // What one instance deactivates, the other one still believes.
+        there.register(&ours, Active).unwrap();
+        here.deactivate(&ours);
+        there.knock(Some(&device), version).await.admitted().await;
+        let refusal = here.knock(Some(&device), version).await.not_believed();
+        assert_eq!(refusal, Refusal::InactiveCa(ours.serial()));
+    }
+}
