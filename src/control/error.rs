@@ -136,7 +136,8 @@ impl Cause {
                 RegisterError::TooManyTwins(_) => ErrorCode::CaNumExceed,
                 RegisterError::Expired { .. }
                 | RegisterError::UnsupportedKey(_)
-                | RegisterError::RsaKeySize { .. } => ErrorCode::CertificateContentError,
+                | RegisterError::RsaKeySize { .. }
+                | RegisterError::BadSelfSignature(_) => ErrorCode::CertificateContentError,
             },
             Self::NoSuchInstance(_) => ErrorCode::MqttInstanceNotFound,
             Self::NoSuchCa(_) => ErrorCode::FindCaBySnError,

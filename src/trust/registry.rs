@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::EndEntityCert;
+use rustls_pki_types::UnixTime;
 
 use super::authority::Authority;
 use super::index::CaIndex;
 use super::lint::{RegistrationWarning, lint};
+use super::register_error::{MAX_TWINS, RegisterError};
+use super::self_check::check_usable;
 use super::state::CaStatus;
-use crate::certificate::{CaCertificate, SerialNumber, Validity};
+use crate::certificate::{CaCertificate, SerialNumber};
 
 /// The CAs of one instance by serial number, each active or inactive.
 ///
@@ -77,7 +78,7 @@ impl CaRegistry {
         now: UnixTime,
     ) -> Result<(Arc<Authority>, Vec<RegistrationWarning>), RegisterError> {
         let serial = certificate.serial().clone();
-        self.check_usable(&certificate, now)?;
+        check_usable(&certificate, &self.algorithms, now)?;
         let mut ledger = self.writer();
         if let Some(known) = self.get(&serial) {
             return Err(match known.certificate().der() == certificate.der() {
@@ -129,41 +130,6 @@ impl CaRegistry {
         &self.index
     }
 
-    fn check_usable(
-        &self,
-        certificate: &CaCertificate,
-        now: UnixTime,
-    ) -> Result<(), RegisterError> {
-        let serial = || certificate.serial().clone();
-        if certificate.validity().is_expired(now) {
-            return Err(RegisterError::Expired {
-                serial: serial(),
-                validity: certificate.validity(),
-            });
-        }
-        if let Some(bits) = certificate.rsa_bits().filter(|bits| !RSA_BITS.contains(bits)) {
-            return Err(RegisterError::RsaKeySize { serial: serial(), bits });
-        }
-        match self.can_verify(certificate.der()) {
-            true => Ok(()),
-            false => Err(RegisterError::UnsupportedKey(serial())),
-        }
-    }
-
-    /// Whether one of the provider's algorithms is for the kind of key in the certificate. A
-    /// signature that is none tells: the wrong kind of key is refused before it is looked at.
-    fn can_verify(&self, der: &CertificateDer<'_>) -> bool {
-        let Ok(certificate) = EndEntityCert::try_from(der) else {
-            return false;
-        };
-        self.algorithms.all.iter().any(|algorithm| {
-            !matches!(
-                certificate.verify_signature(*algorithm, &[], &[]),
-                Err(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_))
-            )
-        })
-    }
-
     fn writer(&self) -> MutexGuard<'_, Ledger> {
         // A writer that panicked left every table whole: each is changed by single calls.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
@@ -198,46 +164,6 @@ pub struct Page {
     pub next: Option<CaCursor>,
 }
 
-/// Why a CA is not registered. What was registered before stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// The very same certificate is registered. Its status does not change.
-    #[error("CA {serial} is already registered and {status}")]
-    AlreadyRegistered {
-        /// Its serial number.
-        serial: SerialNumber,
-        /// The status that it has and keeps.
-        status: CaStatus,
-    },
-    /// Another certificate is registered under the serial number: a serial is unique for its
-    /// issuer only.
-    #[error("another CA is registered under serial number {0}")]
-    SerialInUse(SerialNumber),
-    /// The certificate has expired.
-    #[error("the certificate of CA {serial} has expired")]
-    Expired {
-        /// Its serial number.
-        serial: SerialNumber,
-        /// From when until when it was valid.
-        validity: Validity,
-    },
-    /// The crypto provider cannot verify signatures of such a key.
-    #[error("the crypto provider cannot verify signatures by the key of CA {0}")]
-    UnsupportedKey(SerialNumber),
-    /// An RSA key that no handshake would accept.
-    #[error("CA {serial} has an RSA key of {bits} bits, {min} to {max} are supported", min = RSA_BITS.start(), max = RSA_BITS.end())]
-    RsaKeySize {
-        /// Its serial number.
-        serial: SerialNumber,
-        /// The size of its key.
-        bits: usize,
-    },
-    /// As many certificates with this subject and key are registered as may be.
-    #[error("{max} certificates with the subject and key of CA {0} are registered already", max = MAX_TWINS)]
-    TooManyTwins(SerialNumber),
-}
-
 /// What only the writer needs.
 #[derive(Default)]
 struct Ledger {
@@ -247,8 +173,3 @@ struct Ledger {
 }
 
 type Table<K, V> = DashMap<K, V, RandomState>;
-
-/// How many certificates of one subject and key may be registered: each costs the path a look.
-const MAX_TWINS: usize = 8;
-/// What rustls' providers verify.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;

@@ -14,6 +14,7 @@ mod path_limits;
 mod path_many;
 mod path_status;
 mod registration;
+mod registration_check;
 mod registry;
 mod resumption;
 mod sni_choice;

@@ -123,6 +123,17 @@ impl TestCa {
         ca_params(name).signed_by(key, &self.issuer()).unwrap().der().clone()
     }
 
+    /// The same without a word about the key that signed it.
+    pub(crate) fn sign_encoded_plainly(
+        &self,
+        key: &EncodedKey,
+        name: &str,
+    ) -> CertificateDer<'static> {
+        let mut params = ca_params(name);
+        params.use_authority_key_identifier_extension = false;
+        params.signed_by(key, &self.issuer()).unwrap().der().clone()
+    }
+
     /// A device's certificate.
     pub(crate) fn device(&self, name: &str) -> Identity {
         self.device_with(name, |_| {})
@@ -209,6 +220,13 @@ impl EncodedKey {
         let point = key.der_bytes();
         let (x, y) = point[1..].split_at(point.len() / 2);
         let bytes = [&[2 + (y[y.len() - 1] & 1)], x].concat();
+        Self { bytes, algorithm: key.algorithm() }
+    }
+
+    /// An EC key of which one bit was changed, so that it is no point on its curve.
+    pub(crate) fn off_curve(key: &KeyPair) -> Self {
+        let mut bytes = key.der_bytes().to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
         Self { bytes, algorithm: key.algorithm() }
     }
 
