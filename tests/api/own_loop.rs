@@ -1,18 +1,19 @@
 //! Embedders with an accept loop of their own: a plain blocking rustls server.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use mqtls::CaStatus::Active;
+use mqtls::CaStatus::{Active, Inactive};
 use mqtls::{ClientAuth, Device, Refusal};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, ServerConfig, ServerConnection, StreamOwned,
+    AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ServerConfig,
+    ServerConnection, Stream, StreamOwned, SupportedProtocolVersion,
 };
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 
-use crate::support::{Door, TestCa, VERSIONS, client};
+use crate::support::{Door, Identity, TestCa, VERSIONS, client, provider};
 
 /// Takes one client through a handshake on both sides of a loopback connection, and asks `judge`
 /// while the client waits for its first byte.
@@ -119,4 +120,100 @@ fn r08_admit_takes_no_resumed_handshake() {
             assert_eq!(seen, (kind, verdict), "{version:?}");
         }
     }
+}
+
+#[test]
+fn resolver_and_verifier_answer_in_a_configuration_of_the_embedders_own() {
+    for version in VERSIONS {
+        let door = Door::unconfigured(ClientAuth::Required, provider());
+        let own = Arc::new(
+            ServerConfig::builder_with_details(provider(), Arc::clone(&door.clock) as _)
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_client_cert_verifier(door.instance.verifier())
+                .with_cert_resolver(door.instance.resolver()),
+        );
+        let (ca, retired) = (TestCa::root("fleet"), TestCa::root("retired"));
+        door.register(&ca, Active).unwrap();
+        door.register(&retired, Inactive).unwrap();
+        let device = ca.device("device-1");
+        let stranger = TestCa::root("stranger").device("device-1");
+
+        let alert = refused(&own, &device, version);
+        assert_eq!(alert, AlertDescription::AccessDenied, "nothing is configured yet");
+
+        let [first, second] = [(); 2].map(|()| door.server_ca.server(&["localhost"]));
+        door.put("first", &first);
+        door.put("second", &second);
+        for (id, shown) in [("first", &first), ("second", &second)] {
+            door.set_sni("first", &format!("localhost#{id}")).unwrap();
+            let config = Arc::new(client(Some(&device), version));
+            let admitted = serve(&own, &config, |connection| door.instance.admit(connection));
+            assert_eq!(admitted.map(name), Ok(Some("device-1".to_owned())));
+            assert_eq!(&shown_to(&own, &config), shown.end_entity());
+        }
+        for nobody in [&stranger, &retired.device("device-1")] {
+            assert_eq!(refused(&own, nobody, version), AlertDescription::UnknownCA);
+        }
+        door.deactivate(&ca);
+        assert_eq!(refused(&own, &device, version), AlertDescription::UnknownCA);
+    }
+}
+
+/// The certificate that a client is shown.
+fn shown_to(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> CertificateDer<'static> {
+    let (near, far) = talk(server, client);
+    far.unwrap();
+    near.unwrap().peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+/// The alert with which a server refuses a device.
+fn refused(
+    server: &Arc<ServerConfig>,
+    device: &Identity,
+    version: &'static SupportedProtocolVersion,
+) -> AlertDescription {
+    let (near, far) = talk(server, &Arc::new(client(Some(device), version)));
+    far.unwrap_err();
+    match near.unwrap_err().downcast().unwrap() {
+        rustls::Error::AlertReceived(alert) => alert,
+        other => panic!("{other}"),
+    }
+}
+
+/// A handshake and a byte each way; how it went for the client, and for the server.
+fn talk(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+) -> (std::io::Result<ClientConnection>, std::io::Result<ServerConnection>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        let far = scope.spawn(move || {
+            let mut tcp = listener.accept()?.0;
+            let mut connection = ServerConnection::new(Arc::clone(server)).unwrap();
+            let talked = Stream::new(&mut connection, &mut tcp).read_exact(&mut [0; 1]);
+            if let Err(error) = talked {
+                // The alert is still in the buffer; a close with unread bytes would overtake it.
+                while connection.wants_write() {
+                    connection.write_tls(&mut tcp)?;
+                }
+                tcp.shutdown(Shutdown::Write)?;
+                std::io::copy(&mut tcp, &mut std::io::sink())?;
+                return Err(error);
+            }
+            Stream::new(&mut connection, &mut tcp).write_all(b"!")?;
+            Ok(connection)
+        });
+        let near = || {
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut connection = ClientConnection::new(Arc::clone(client), name).unwrap();
+            let mut tcp = TcpStream::connect(address)?;
+            let mut stream = Stream::new(&mut connection, &mut tcp);
+            stream.write_all(b"?")?;
+            stream.read_exact(&mut [0; 1])?;
+            Ok(connection)
+        };
+        (near(), far.join().unwrap())
+    })
 }
