@@ -27,6 +27,7 @@ fn fuzz_fixtures_are_made() {
         write(&format!("fixtures/believed_{name}.der"), device.end_entity());
         write(&format!("seeds/client_chain/believed_{name}"), &framed(&device));
     }
+    write("seeds/client_chain/believed_behind_unreadable", &framed(&cas.behind_unreadable()));
     for (name, device) in cas.refused_devices() {
         write(&format!("seeds/client_chain/refused_{name}"), &framed(&device));
     }
@@ -108,6 +109,14 @@ impl Cas {
             ("below_ed25519", self.ed25519.device("device")),
             ("in_constraints", self.constrained.device_with("device", dns("x.a.com"))),
         ]
+    }
+
+    /// What cannot be read stands before what is needed.
+    fn behind_unreadable(&self) -> Identity {
+        let mut device = self.distant.clone();
+        device.chain.push(vec![0x30, 0x01, 0x00].into());
+        device.chain.push(include_bytes!("../../testdata/ca_x509_v1.der").to_vec().into());
+        device.with_chain(&[&self.unregistered])
     }
 
     fn refused_devices(&self) -> Vec<(&str, Identity)> {
