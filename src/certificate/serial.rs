@@ -18,7 +18,8 @@ use std::str::FromStr;
 pub struct SerialNumber(Box<[u8]>);
 
 impl SerialNumber {
-    /// The most bytes that a serial's text may have, in and out.
+    /// The most bytes that a serial's text may have. A number of 128 digits whose highest bit is set
+    /// is read, though it is shown with `00` before them: no CA can be registered under it.
     pub const MAX_TEXT: usize = 128;
 
     /// Reads the content octets of a DER `INTEGER`, as they stand in a certificate.

@@ -5,6 +5,8 @@ mod certificates;
 mod client_auth;
 mod control;
 mod device;
+mod fuzz_corpora;
+mod fuzz_fixtures;
 mod gate;
 mod listener;
 mod lookup_allocates_nothing;
