@@ -171,7 +171,7 @@ async fn c02_what_is_no_tls_that_is_spoken_here_is_refused_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn c03_a_permit_is_taken_by_a_hello_waited_for_and_given_back() {
     let door = Door::open_with(ClientAuth::Disabled);
-    let acceptor = door.acceptor.clone().permits(1);
+    let acceptor = door.acceptor.clone().permits(1).patience(6 * DEADLINE);
     let silent: Vec<_> = (0..3).map(|_| tokio::io::duplex(64)).collect();
     let silent: Vec<_> =
         silent.into_iter().map(|(near, far)| (near, knock(&acceptor, far))).collect();
