@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,8 +123,9 @@ impl Acceptor {
             instance = %self.instance.id(),
             server_name = tracing::field::Empty,
         );
-        let accepted = panics::caught(self.let_in(io)).instrument(span.clone());
-        let result = accepted.await.unwrap_or(Err(Refused::Panicked));
+        let let_in = pin!(self.let_in(io));
+        let caught = panics::caught(let_in).instrument(span.clone()).await;
+        let result = caught.unwrap_or(Err(Refused::Panicked));
         let outcome = result.as_ref().err().map_or(Outcome::Admitted, Refused::outcome);
         self.instance.counters().count(outcome);
         // Also a panic is no more than `debug`: who has found what causes it could fill the log. The

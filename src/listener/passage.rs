@@ -76,10 +76,9 @@ impl Passage {
     {
         let permit = self.permits.ask().ok_or(Refused::QueueFull)?;
         permit.granted().await;
-        let shaken = handshake::shake_hands(instance, start, server_name.clone());
         let (stream, device) = tokio::select! {
             biased;
-            shaken = shaken => shaken?,
+            shaken = handshake::shake_hands(instance, start, server_name.clone()) => shaken?,
             () = permit.taken_away() => return Err(Refused::Stalled.into()),
         };
         Ok(Connection::new(stream, instance.id().clone(), server_name, device))
