@@ -352,7 +352,6 @@ async fn c03_in_a_storm_no_permit_is_lost_and_none_is_made() {
             while once(&mut answered).await.is_none() {
                 assert!(once(&mut holder).await.is_none(), "it has a permit");
             }
-            drop(answered);
             holders.push((near, holder));
         }
         let mut waiting = Vec::new();
