@@ -79,7 +79,7 @@ pub use control::{
 };
 pub use id::{CertificateId, IdError, InstanceId};
 pub use instance::{Instance, InstanceSpec, Instances, Outcome, Stats};
-pub use listener::{Acceptor, Connection, Refused};
+pub use listener::{Acceptor, Connection, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
 pub use trust::{CaStatus, ClientAuth, Device, Refusal};
 

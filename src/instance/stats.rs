@@ -29,11 +29,17 @@ outcomes! {
     Admitted,
     /// No whole ClientHello within its time.
     HelloTimeout,
+    /// No whole ClientHello yet when as many others as may wait for theirs had come later.
+    HelloCrowdedOut,
     /// No whole handshake within its time, waiting for a permit included.
     HandshakeTimeout,
+    /// As many as may wait for a permit were waiting already.
+    QueueFull,
+    /// It had held its permit for long when somebody waited for one.
+    Stalled,
     /// What came was no ClientHello, or one that rustls does not speak.
     ProtocolError,
-    /// The client went away, or its network did.
+    /// The client went away, or its network did, perhaps before its connection was accepted.
     ClientGone,
     /// The client ended the handshake with an alert of its own.
     ClientAlert,
@@ -59,6 +65,16 @@ outcomes! {
     ChainInvalid,
     /// The client did not prove that it holds the certificate's key.
     NotProven,
+    /// It came when the acceptor was draining.
+    Draining,
+    /// No whole handshake before the end of a drain.
+    DrainTimeout,
+    /// The handshake panicked: a fault in this crate, in rustls, or in the crypto provider. Ought to
+    /// stay zero.
+    Panicked,
+    /// No connection at all: the listener failed to accept one, most likely for want of file
+    /// descriptors or memory.
+    AcceptFailed,
 }
 
 impl From<&Refusal> for Outcome {
@@ -111,9 +127,14 @@ impl Stats {
         self.0.get(outcome as usize).copied().unwrap_or(0)
     }
 
-    /// How many connections were refused, whatever the reason.
+    /// How many connections were refused, whatever the reason. A listener's failure to accept is
+    /// none: what was not accepted has not ended yet.
     pub fn refused(&self) -> u64 {
-        self.0.iter().sum::<u64>() - self.of(Outcome::Admitted)
+        let no_refusal = [Outcome::Admitted, Outcome::AcceptFailed];
+        self.iter()
+            .filter(|(outcome, _)| !no_refusal.contains(outcome))
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// Every outcome with its count.
@@ -142,6 +163,6 @@ mod tests {
         for (times, (outcome, count)) in (1..).zip(stats.iter()) {
             assert_eq!(count, times, "{outcome:?}");
         }
-        assert_eq!(stats.refused(), (2..=17).sum::<u64>());
+        assert_eq!(stats.refused(), (2..=23).sum::<u64>(), "neither the first nor the last");
     }
 }

@@ -1,36 +1,42 @@
 //! From an accepted stream to a connection that has passed the gate.
 
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::server::Acceptor as ClientHelloReader;
-use rustls::{CertificateError, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
-use tokio_rustls::server::TlsStream;
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::backoff::Backoff;
 use super::connection::Connection;
-use super::lingering;
+use super::entrance::{Drained, Entrance};
+use super::handshake::Farewell;
+use super::panics;
+use super::passage::Passage;
+use super::permits::{Limits, Permits};
 use super::refused::Refused;
-use crate::instance::{HandshakeContext, Instance, Outcome, went_unanswered};
-use crate::name::HostName;
-use crate::trust::{self, Device, Refusal};
+use super::room::Room;
+use crate::instance::{Instance, Outcome};
 
 /// Takes streams through the TLS handshake of one instance. Cheap to clone; clones share the
-/// permits.
+/// permits, the queue before them and every other limit, and one [`drain`](Self::drain) is for all
+/// of them. A setter that changes a limit begins a count of its own: set limits before cloning.
 ///
-/// Defaults: 10 seconds for the whole handshake, 5 of them for the ClientHello, 1024 handshakes at
-/// a time.
-#[derive(Clone, Debug)]
+/// Defaults: 10 seconds for the whole handshake, 5 of them for the ClientHello; 4096 connections
+/// whose ClientHello is awaited; 1024 handshakes at a time, 4096 that wait for their turn, and 3
+/// seconds that each has when others wait. At most 4096 refused clients are left time to read their
+/// alert, a second each.
+#[derive(Clone)]
 #[must_use]
 pub struct Acceptor {
     instance: Arc<Instance>,
-    deadline: Duration,
-    hello_deadline: Duration,
-    permits: Arc<Semaphore>,
+    passage: Passage,
+    entrance: Arc<Entrance>,
+    backoff: Arc<Backoff>,
 }
 
 impl Acceptor {
@@ -38,41 +44,72 @@ impl Acceptor {
     pub fn new(instance: &Arc<Instance>) -> Self {
         Self {
             instance: Arc::clone(instance),
-            deadline: DEADLINE,
-            hello_deadline: HELLO_DEADLINE,
-            permits: Arc::new(Semaphore::new(PERMITS)),
+            passage: Passage::default(),
+            entrance: Arc::default(),
+            backoff: Arc::default(),
         }
     }
 
     /// How long a handshake may take from the accepted stream to the gate, waiting for a permit
     /// included; at most an hour. A client that is not done by then is cut.
-    pub fn deadline(self, deadline: Duration) -> Self {
-        Self { deadline: deadline.min(LONGEST), ..self }
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.passage.deadline = deadline.min(LONGEST);
+        self
     }
 
     /// How long a client may take to send a whole ClientHello; the deadline, where that is sooner.
-    pub fn hello_deadline(self, hello_deadline: Duration) -> Self {
-        Self { hello_deadline: hello_deadline.min(LONGEST), ..self }
+    pub fn hello_deadline(mut self, hello_deadline: Duration) -> Self {
+        self.passage.hello_deadline = hello_deadline.min(LONGEST);
+        self
+    }
+
+    /// How many connections may be waited for to send a whole ClientHello; at least one. One more
+    /// comes in all the same, and the one that was waited for longest is cut
+    /// ([`Refused::HelloCrowdedOut`]): a real client's ClientHello is there within a round trip.
+    pub fn hellos(mut self, hellos: usize) -> Self {
+        self.passage.hellos = Arc::new(Room::new(hellos));
+        self
     }
 
     /// How many handshakes may be computed at a time; at least one. A permit is taken once the
-    /// whole ClientHello is there, so that silent clients hold none; a client that stalls later
-    /// holds its permit until the deadline.
+    /// whole ClientHello is there, so that silent clients hold none.
     pub fn permits(self, permits: usize) -> Self {
-        let permits = permits.clamp(1, Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(permits)), ..self }
+        self.limits(|limits| limits.permits = permits.max(1))
+    }
+
+    /// How many clients may wait for a permit, which they get in the order of their ClientHellos.
+    /// One more is refused at once ([`Refused::QueueFull`]). With zero nobody waits, so that nobody
+    /// is ever [`Stalled`](Refused::Stalled) either.
+    pub fn waiting(self, waiting: usize) -> Self {
+        self.limits(|limits| limits.waiting = waiting)
+    }
+
+    /// For how long a handshake that was begun is left its permit when others wait for one. Then it
+    /// is cut ([`Refused::Stalled`]), whoever has held one longest first, and no more of them than
+    /// wait. Where nobody waits only the deadline counts. Real clients need a few round trips and
+    /// their own signature.
+    pub fn patience(self, patience: Duration) -> Self {
+        self.limits(|limits| limits.patience = patience.min(LONGEST))
+    }
+
+    fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = self.passage.permits.limits();
+        change(&mut limits);
+        self.passage.permits = Arc::new(Permits::new(limits));
+        self
     }
 
     /// Takes a stream through the handshake to the gate.
     ///
     /// A task of its own for each stream is up to the caller. Dropping the future closes the
-    /// stream; such a connection is in no counter.
+    /// stream; such a connection is in no counter, and every place that it took is free again.
     ///
     /// # Errors
     ///
     /// When the client is refused, goes away or is too slow; then it has been told what it is to
     /// be told, and the stream is closed. The reason is logged at `debug` and counted in
-    /// [`Instances::stats`](crate::Instances::stats).
+    /// [`Instances::stats`](crate::Instances::stats). A panic in the handshake is an error too
+    /// ([`Refused::Panicked`]), and ends nothing but this connection.
     ///
     /// # Panics
     ///
@@ -86,10 +123,13 @@ impl Acceptor {
             instance = %self.instance.id(),
             server_name = tracing::field::Empty,
         );
-        let accepted = self.accept_by(Instant::now() + self.deadline, io);
-        let result = accepted.instrument(span.clone()).await;
+        let let_in = pin!(self.let_in(io));
+        let caught = panics::caught(let_in).instrument(span.clone()).await;
+        let result = caught.unwrap_or(Err(Refused::Panicked));
         let outcome = result.as_ref().err().map_or(Outcome::Admitted, Refused::outcome);
         self.instance.counters().count(outcome);
+        // Also a panic is no more than `debug`: who has found what causes it could fill the log. The
+        // panic hook and the counter have told of it.
         span.in_scope(|| match &result {
             Ok(connection) => tracing::debug!(?connection, "admitted"),
             Err(refused) => tracing::debug!(?refused, ?outcome, "refused"),
@@ -97,103 +137,82 @@ impl Acceptor {
         result
     }
 
-    async fn accept_by<IO>(&self, deadline: Instant, io: IO) -> Result<Connection<IO>, Refused>
+    /// Accepts the next connection, by way of a closure that asks the listener for one:
+    /// `acceptor.next(|| listener.accept())`. `None` once a [`drain`](Self::drain) has begun, also
+    /// where that is while it waits.
+    ///
+    /// A failing listener is asked again and again. Where the error is about one connection, which
+    /// was lost before it was accepted ([`Outcome::ClientGone`]), that is at once. Any other most
+    /// likely says that file descriptors or memory have run out ([`Outcome::AcceptFailed`]): then it
+    /// waits first, 5 milliseconds, doubled with each failure in a row up to a second, and logs the
+    /// error, at `warn` once in a minute and at `debug` otherwise.
+    ///
+    /// Dropping the future loses no connection if dropping that of `accept` does not; those of
+    /// tokio's listeners do not. How long to wait is remembered.
+    pub async fn next<T, F>(&self, accept: impl FnMut() -> F) -> Option<T>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        let count = |outcome| self.instance.counters().count(outcome);
+        tokio::select! {
+            biased;
+            () = self.entrance.closed() => None,
+            accepted = self.backoff.accepted(accept, count) => Some(accepted),
+        }
+    }
+
+    /// Lets no connection in any more, on this acceptor and all its clones, and gives the handshakes
+    /// that are under way so much time to end (at most an hour).
+    ///
+    /// It begins when it is called, not when the future is awaited: from then on
+    /// [`next`](Self::next) returns `None` and [`accept`](Self::accept) refuses with
+    /// [`Refused::Draining`]. There is no way back. Handshakes that are under way go on as usual,
+    /// whether they wait for their ClientHello, for a permit or for the client. The future is ready
+    /// once none is left, or at the deadline; then those that are left are cut
+    /// ([`Refused::DrainTimeout`]), and none of them is admitted any more. Connections that the
+    /// broker has got are the broker's. A refused client that still reads its alert is not waited
+    /// for.
+    ///
+    /// Dropping the future leaves the entrance closed; then the handshakes' own deadlines count. Any
+    /// number of drains may go on at a time, each with a report of its own, and the earliest
+    /// deadline counts.
+    pub fn drain(&self, deadline: Duration) -> impl Future<Output = Drained> + use<> {
+        let deadline = Instant::now() + deadline.min(LONGEST);
+        let entrance = Arc::clone(&self.entrance);
+        let begun = entrance.close();
+        async move { entrance.drain(begun, deadline).await }
+    }
+
+    async fn let_in<IO>(&self, io: IO) -> Result<Connection<IO>, Refused>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let start = self.read_hello(deadline, io).await?;
-        let server_name = start.client_hello().server_name().and_then(|name| name.parse().ok());
-        tracing::Span::current().record("server_name", server_name.as_ref().map(HostName::as_str));
-        let handshake = self.handshake(start, server_name.clone());
-        let late = |_elapsed| Refused::HandshakeTimeout;
-        match timeout_at(deadline, handshake).await.map_err(late)? {
-            Ok((stream, device)) => {
-                Ok(Connection::new(stream, self.instance.id().clone(), server_name, device))
-            }
-            Err((refused, rest)) => {
-                // The permit is free again: lingering costs no place.
-                match rest {
-                    Rest::TellName(io) => lingering::refuse_name(io).await,
-                    Rest::Close(io) => lingering::close(io).await,
-                    Rest::Drop => {}
-                }
+        let mut guest = self.entrance.enter().ok_or(Refused::Draining)?;
+        let passed = tokio::select! {
+            biased;
+            () = guest.shown_out() => Err(Refused::DrainTimeout.into()),
+            passed = self.passage.pass(&self.instance, io) => passed,
+        };
+        let in_time = guest.leave();
+        match passed {
+            Ok(connection) if in_time => Ok(connection),
+            Ok(_connection) => Err(Refused::DrainTimeout),
+            Err(Farewell(refused, rest)) => {
+                // The permit is free again: lingering costs no place but its own.
+                self.passage.linger(rest).await;
                 Err(refused)
             }
         }
     }
+}
 
-    async fn read_hello<IO>(&self, deadline: Instant, io: IO) -> Result<StartHandshake<IO>, Refused>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        let hello_deadline = deadline.min(Instant::now() + self.hello_deadline);
-        let mut reader = LazyConfigAcceptor::new(ClientHelloReader::default(), io);
-        match timeout_at(hello_deadline, &mut reader).await {
-            Err(_elapsed) => Err(Refused::HelloTimeout),
-            Ok(Ok(start)) => Ok(start),
-            Ok(Err(error)) => {
-                if let Some(io) = reader.take_io() {
-                    lingering::close(io).await;
-                }
-                Err(Refused::of_io(error))
-            }
-        }
-    }
-
-    async fn handshake<IO>(
-        &self,
-        start: StartHandshake<IO>,
-        server_name: Option<HostName>,
-    ) -> Result<(TlsStream<IO>, Option<Device>), (Refused, Rest<IO>)>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        // Closed never: nobody but this struct holds the semaphore, and it does not close it.
-        let _permit = self.permits.acquire().await.ok();
-        let Some(context) = HandshakeContext::open(&self.instance) else {
-            return Err((Refused::UnrecognizedName(server_name), Rest::TellName(start.io)));
-        };
-        let config = self.instance.config_for(start.client_hello().alpn());
-        let shaken = async {
-            // Within the scope: this call reads the ClientHello.
-            match start.into_stream(config).into_fallible().await {
-                Ok(stream) => match self.instance.gate(stream.get_ref().1) {
-                    Ok(device) => Ok((stream, device)),
-                    Err(refusal) => Err((Refused::Device(refusal), Rest::Drop)),
-                },
-                Err((error, io)) => Err((why(error, server_name), Rest::Close(io))),
-            }
-        };
-        context.scope(shaken).await
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("instance", &self.instance)
+            .field("passage", &self.passage)
+            .finish_non_exhaustive()
     }
 }
 
-/// What is still to be done with a refused client's stream.
-enum Rest<IO> {
-    TellName(IO),
-    Close(IO),
-    Drop,
-}
-
-/// The reason behind a failed handshake, to be asked inside its context: rustls knows of a refused
-/// certificate only that it was refused.
-fn why(error: std::io::Error, server_name: Option<HostName>) -> Refused {
-    if went_unanswered() {
-        return Refused::NoUsableCertificate(server_name);
-    }
-    match (Refused::of_io(error), trust::take_finding()) {
-        (Refused::Tls(Error::NoCertificatesPresented), _) => Refused::NoDeviceCertificate,
-        (Refused::Tls(Error::InvalidCertificate(_)), Some(Err(refusal))) => {
-            Refused::Device(refusal)
-        }
-        (Refused::Tls(Error::InvalidCertificate(CertificateError::BadSignature)), Some(Ok(_))) => {
-            Refused::Device(Refusal::NotProven)
-        }
-        (refused, _) => refused,
-    }
-}
-
-const DEADLINE: Duration = Duration::from_secs(10);
-const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(3600);
-const PERMITS: usize = 1024;

@@ -7,16 +7,29 @@ use crate::name::HostName;
 use crate::trust::Refusal;
 
 /// Why a connection did not reach the broker. Counted by [`Outcome`] already; for your log, at
-/// `debug` at most, since a client alone can cause each.
+/// `debug` at most, since a client alone can cause nearly each.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
     /// No whole ClientHello within its time.
     #[error("the client sent no whole ClientHello in time")]
     HelloTimeout,
+    /// No whole ClientHello yet when as many others as may wait for theirs had come later. The
+    /// client was told nothing.
+    #[error("the client sent no whole ClientHello while too many others came")]
+    HelloCrowdedOut,
     /// No whole handshake before the deadline.
     #[error("the handshake was not complete in time")]
     HandshakeTimeout,
+    /// No permit was free and as many as may wait for one were waiting. The client was told nothing.
+    #[error("too many wait for a permit")]
+    QueueFull,
+    /// The handshake had held its permit for longer than [`Acceptor::patience`], and longest of
+    /// all, when another client waited for one. The client was told nothing.
+    ///
+    /// [`Acceptor::patience`]: super::Acceptor::patience
+    #[error("the handshake took long while others waited")]
+    Stalled,
     /// The client closed the connection, or the network did.
     #[error("the connection broke during the handshake")]
     Gone(#[source] io::Error),
@@ -38,6 +51,16 @@ pub enum Refused {
     /// refused, nothing.
     #[error("the device is not believed")]
     Device(#[source] Refusal),
+    /// The acceptor is draining. The client was told nothing.
+    #[error("no more connections are taken")]
+    Draining,
+    /// The acceptor was draining, and the handshake was not complete when its time was over. The
+    /// client was told nothing.
+    #[error("the handshake was not complete when draining ended")]
+    DrainTimeout,
+    /// The handshake panicked, and the panic hook has had its say. The client was told nothing.
+    #[error("the handshake panicked")]
+    Panicked,
 }
 
 impl Refused {
@@ -45,7 +68,10 @@ impl Refused {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::HelloTimeout => Outcome::HelloTimeout,
+            Self::HelloCrowdedOut => Outcome::HelloCrowdedOut,
             Self::HandshakeTimeout => Outcome::HandshakeTimeout,
+            Self::QueueFull => Outcome::QueueFull,
+            Self::Stalled => Outcome::Stalled,
             Self::Gone(_) => Outcome::ClientGone,
             Self::Tls(rustls::Error::AlertReceived(_)) => Outcome::ClientAlert,
             Self::Tls(_) => Outcome::ProtocolError,
@@ -53,6 +79,9 @@ impl Refused {
             Self::NoUsableCertificate(_) => Outcome::NoUsableCertificate,
             Self::NoDeviceCertificate => Outcome::NoDeviceCertificate,
             Self::Device(refusal) => refusal.into(),
+            Self::Draining => Outcome::Draining,
+            Self::DrainTimeout => Outcome::DrainTimeout,
+            Self::Panicked => Outcome::Panicked,
         }
     }
 

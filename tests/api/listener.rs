@@ -171,7 +171,7 @@ async fn c02_what_is_no_tls_that_is_spoken_here_is_refused_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn c03_a_permit_is_taken_by_a_hello_waited_for_and_given_back() {
     let door = Door::open_with(ClientAuth::Disabled);
-    let acceptor = door.acceptor.clone().permits(1);
+    let acceptor = door.acceptor.clone().permits(1).patience(6 * DEADLINE);
     let silent: Vec<_> = (0..3).map(|_| tokio::io::duplex(64)).collect();
     let silent: Vec<_> =
         silent.into_iter().map(|(near, far)| (near, knock(&acceptor, far))).collect();
@@ -538,18 +538,18 @@ async fn a_refused_client_is_told_at_once_and_left_after_a_second_if_it_does_not
 }
 
 /// The outcomes that a door ought to have counted.
-struct Tally<'a> {
+pub(crate) struct Tally<'a> {
     door: &'a Door,
     expected: Vec<Outcome>,
 }
 
 impl<'a> Tally<'a> {
-    fn of(door: &'a Door) -> Self {
+    pub(crate) fn of(door: &'a Door) -> Self {
         Self { door, expected: Vec::new() }
     }
 
     /// Asserts that this one was counted since the last call, and nothing else.
-    fn expect(&mut self, outcome: Outcome) {
+    pub(crate) fn expect(&mut self, outcome: Outcome) {
         self.expected.push(outcome);
         let times =
             |outcome| self.expected.iter().filter(|known| **known == outcome).count() as u64;
@@ -653,7 +653,7 @@ fn pipes(upstream: usize) -> (impl Stream, impl Stream) {
     (tokio::io::join(from_server, to_server), tokio::io::join(from_client, to_client))
 }
 
-fn knock(
+pub(crate) fn knock(
     acceptor: &Acceptor,
     far: DuplexStream,
 ) -> JoinHandle<Result<Connection<DuplexStream>, Refused>> {
@@ -692,7 +692,7 @@ fn server_name() -> ServerName<'static> {
     ServerName::try_from("localhost").unwrap()
 }
 
-fn assert_in_time(start: Instant, expected: Duration) {
+pub(crate) fn assert_in_time(start: Instant, expected: Duration) {
     let late = start.elapsed().checked_sub(expected).unwrap();
     assert!(late < Duration::from_millis(50), "{late:?} late");
 }

@@ -1,14 +1,18 @@
 //! What mqtls promises, one file per promise, through its public names only.
 #![cfg(test)]
 
+mod accept_loop;
 mod certificates;
 mod client_auth;
 mod control;
 mod device;
+mod drain;
 mod fuzz_corpora;
 mod fuzz_fixtures;
 mod gate;
 mod listener;
+mod listener_load;
+mod listener_panics;
 mod lookup_allocates_nothing;
 mod own_loop;
 mod path;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mqtls::{Acceptor, Instance};
+use tokio::join;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::mqtt::{Identity, Service};
 
 /// Serves MQTT over TLS on a listener until `stop` is ready.
 ///
-/// Then nothing more is accepted, MQTT 5 clients are told that the server goes, and what is not
-/// done within five seconds is dropped.
+/// Then nothing more is accepted, handshakes have a second to end, MQTT 5 clients are told that the
+/// server goes, and what is not done within five seconds is dropped.
 pub(crate) async fn serve(
     listener: TcpListener,
     instance: &Arc<Instance>,
@@ -28,26 +29,23 @@ pub(crate) async fn serve(
     let mut house = std::pin::pin!(front.service.keep_house());
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(front.clone().connection(stream, peer, shutdown.subscribe()));
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: the next try would fail at once too.
-                    tracing::debug!(%error, "accepting failed");
-                    sleep(BACK_OFF).await;
-                }
-            },
+            Some((stream, peer)) = front.acceptor.next(|| listener.accept()) => {
+                connections.spawn(front.clone().connection(stream, peer, shutdown.subscribe()));
+            }
             Some(_) = connections.join_next() => {}
             never = &mut house => match never {},
             () = &mut stop => break,
         }
     }
     drop(listener);
+    // Whoever is in its handshake now may finish it, and is told over MQTT like the others.
+    let drained = front.acceptor.drain(HANDSHAKE_DRAIN);
     // No receiver is no error: there may be no connection.
     let _ = shutdown.send(());
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if timeout(DRAIN, drained).await.is_err() {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let (drained, ended) = join!(drained, timeout(DRAIN, ended));
+    tracing::debug!(?drained, "handshakes at shutdown");
+    if ended.is_err() {
         tracing::warn!(left = connections.len(), "connections dropped at shutdown");
     }
 }
@@ -65,7 +63,7 @@ impl Front {
         self,
         stream: TcpStream,
         peer: SocketAddr,
-        mut shutdown: broadcast::Receiver<()>,
+        shutdown: broadcast::Receiver<()>,
     ) {
         if !self.service.has_room_for(peer.ip()).await {
             tracing::debug!(%peer, "no room for another connection");
@@ -74,11 +72,7 @@ impl Front {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "small packets will be late");
         }
-        let accepted = tokio::select! {
-            accepted = self.acceptor.accept(stream) => accepted,
-            _ = shutdown.recv() => return,
-        };
-        let connection = match accepted {
+        let connection = match self.acceptor.accept(stream).await {
             Ok(connection) => connection,
             Err(refused) => {
                 tracing::debug!(%peer, %refused, "handshake refused");
@@ -104,8 +98,8 @@ impl Front {
     }
 }
 
-/// How long to wait after a failed accept.
-const BACK_OFF: Duration = Duration::from_millis(100);
+/// How long handshakes have to end at shutdown: a real client needs a few round trips.
+const HANDSHAKE_DRAIN: Duration = Duration::from_secs(1);
 
 /// How long connections have to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);

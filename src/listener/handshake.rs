@@ -1,0 +1,97 @@
+//! The steps of one handshake, without anything that it shares with others.
+
+use rustls::server::Acceptor as ClientHelloReader;
+use rustls::{CertificateError, Error};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+use super::lingering;
+use super::refused::Refused;
+use crate::instance::{HandshakeContext, Instance, went_unanswered};
+use crate::name::HostName;
+use crate::trust::{self, Device, Refusal};
+
+/// A refused client: the reason, and what is still to be done with its stream.
+pub(super) struct Farewell<IO>(pub(super) Refused, pub(super) Rest<IO>);
+
+/// What is still to be done with a refused client's stream.
+pub(super) enum Rest<IO> {
+    TellName(IO),
+    Close(IO),
+    /// Nothing: it is closed.
+    Closed,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Rest<IO> {
+    pub(super) async fn done(self) {
+        match self {
+            Self::TellName(io) => lingering::refuse_name(io).await,
+            Self::Close(io) => lingering::close(io).await,
+            Self::Closed => {}
+        }
+    }
+}
+
+impl<IO> From<Refused> for Farewell<IO> {
+    /// Nothing is said to the client.
+    fn from(refused: Refused) -> Self {
+        Self(refused, Rest::Closed)
+    }
+}
+
+/// Reads a whole ClientHello.
+pub(super) async fn read_hello<IO>(io: IO) -> Result<StartHandshake<IO>, Farewell<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut reader = LazyConfigAcceptor::new(ClientHelloReader::default(), io);
+    (&mut reader).await.map_err(|error| {
+        let rest = reader.take_io().map_or(Rest::Closed, Rest::Close);
+        Farewell(Refused::of_io(error), rest)
+    })
+}
+
+/// Takes a client from its ClientHello through the gate.
+pub(super) async fn shake_hands<IO>(
+    instance: &Instance,
+    start: StartHandshake<IO>,
+    server_name: Option<HostName>,
+) -> Result<(TlsStream<IO>, Option<Device>), Farewell<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(context) = HandshakeContext::open(instance) else {
+        return Err(Farewell(Refused::UnrecognizedName(server_name), Rest::TellName(start.io)));
+    };
+    let config = instance.config_for(start.client_hello().alpn());
+    let shaken = async {
+        // Within the scope: this call reads the ClientHello.
+        match start.into_stream(config).into_fallible().await {
+            Ok(stream) => match instance.gate(stream.get_ref().1) {
+                Ok(device) => Ok((stream, device)),
+                Err(refusal) => Err(Refused::Device(refusal).into()),
+            },
+            Err((error, io)) => Err(Farewell(why(error, server_name), Rest::Close(io))),
+        }
+    };
+    context.scope(shaken).await
+}
+
+/// The reason behind a failed handshake, to be asked inside its context: rustls knows of a refused
+/// certificate only that it was refused.
+fn why(error: std::io::Error, server_name: Option<HostName>) -> Refused {
+    if went_unanswered() {
+        return Refused::NoUsableCertificate(server_name);
+    }
+    match (Refused::of_io(error), trust::take_finding()) {
+        (Refused::Tls(Error::NoCertificatesPresented), _) => Refused::NoDeviceCertificate,
+        (Refused::Tls(Error::InvalidCertificate(_)), Some(Err(refusal))) => {
+            Refused::Device(refusal)
+        }
+        (Refused::Tls(Error::InvalidCertificate(CertificateError::BadSignature)), Some(Ok(_))) => {
+            Refused::Device(Refusal::NotProven)
+        }
+        (refused, _) => refused,
+    }
+}
