@@ -11,6 +11,10 @@ mod resolver;
 mod retired;
 mod table;
 
+#[cfg(mqtls_model)]
+#[cfg(test)]
+mod model;
+
 pub use map::{Hit, Rule, SniMap};
 pub use offer::{Offer, Suites};
 pub use resolver::{Explanation, SniPublisher, SniResolver};

@@ -5,7 +5,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -17,6 +16,7 @@ use super::retired::{Retired, StillHeld};
 use super::table::{CertificateSet, Selection, SniTable, select};
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
+use crate::primitives::ArcSwapOption;
 
 /// The certificates of one instance, behind rustls' `ResolvesServerCert`.
 ///

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -16,6 +15,7 @@ use super::index::CaIndex;
 use super::lint::{RegistrationWarning, lint};
 use super::state::CaStatus;
 use crate::certificate::{CaCertificate, SerialNumber, Validity};
+use crate::primitives::{DashMap, Mutex, MutexGuard};
 
 /// The CAs of one instance by serial number, each active or inactive.
 ///
