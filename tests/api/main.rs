@@ -18,6 +18,8 @@ mod registry;
 mod resumption;
 mod sni_choice;
 mod sni_config;
+mod stress;
 mod support;
 mod sweep;
+mod timeline;
 mod trust;
