@@ -68,6 +68,7 @@ pub mod trust;
 
 mod id;
 mod name;
+mod primitives;
 
 pub use certificate::{
     CaCertificate, CertificateMaterial, CertificateSource, Directory, Memory, SerialNumber,
@@ -82,6 +83,19 @@ pub use instance::{Instance, InstanceSpec, Instances, Outcome, Stats};
 pub use listener::{Acceptor, Connection, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
 pub use trust::{CaStatus, ClientAuth, Device, Refusal};
+
+/// The models of concurrency take their certificates from where the tests do.
+#[cfg(mqtls_model)]
+#[cfg(test)]
+extern crate self as mqtls;
+#[cfg(mqtls_model)]
+#[cfg(test)]
+#[path = "../tests/api/support.rs"]
+mod support;
+#[cfg(mqtls_model)]
+#[cfg(test)]
+#[path = "../tests/api/timeline.rs"]
+mod timeline;
 
 /// The README's example compiles, too.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! One MQTT instance.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
@@ -12,7 +12,7 @@ use rustls_pki_types::UnixTime;
 use super::spec::InstanceSpec;
 use super::stats::Counters;
 use crate::id::InstanceId;
-use crate::sni::{SniPublisher, SniResolver};
+use crate::sni::{SniPublisher, SniResolver, StillHeld};
 use crate::trust::{CaRegistry, ClientAuth, DeviceVerifier};
 
 /// One MQTT instance (a tenant): its certificates, its CAs, and the TLS configuration that asks
@@ -116,6 +116,23 @@ impl Instance {
     /// `unrecognized_name`.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
+    }
+
+    /// Frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that
+    /// no handshake uses anymore; a handshake frees none itself. Each change does this too, and
+    /// takes what it can: what it cannot, private keys among it, stays in memory until this is
+    /// called, so an embedder with an accept loop of its own calls it now and then, each second
+    /// for example. Costs nothing where nothing is left to free.
+    ///
+    /// Returns what is still held; `None` where a change is under way, for which this does not
+    /// wait, and which sweeps by itself.
+    pub fn sweep(&self) -> Option<StillHeld> {
+        let mut publisher = match self.sni_publisher.try_lock() {
+            Ok(publisher) => publisher,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(publisher.sweep())
     }
 
     /// The configuration for a client that offers these protocols. rustls demands an overlap once

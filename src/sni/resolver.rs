@@ -5,7 +5,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -13,9 +12,11 @@ use rustls::{CipherSuite, SignatureScheme};
 
 use super::map::{Rule, SniMap};
 use super::offer::{Offer, Suites};
+use super::retired::{Retired, StillHeld};
 use super::table::{CertificateSet, Selection, SniTable, select};
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
+use crate::primitives::ArcSwapOption;
 
 /// The certificates of one instance, behind rustls' `ResolvesServerCert`.
 ///
@@ -96,29 +97,50 @@ impl fmt::Debug for SniResolver {
 ///
 /// An instance keeps its own to itself. One that belongs to no instance serves whoever builds the
 /// maps without an operation: a server whose certificates come from elsewhere, a bench.
-#[derive(Debug)]
-pub struct SniPublisher(Arc<SniResolver>);
+pub struct SniPublisher {
+    resolver: Arc<SniResolver>,
+    retired: Retired,
+}
 
 impl SniPublisher {
     /// A resolver that serves nothing yet and signs with what `provider` can, with its writer.
     pub fn new(provider: &CryptoProvider) -> Self {
         let suites = Suites::of(provider);
-        Self(Arc::new(SniResolver { current: ArcSwapOption::empty(), suites }))
+        let resolver = Arc::new(SniResolver { current: ArcSwapOption::empty(), suites });
+        Self { resolver, retired: Retired::default() }
     }
 
     /// The resolver.
     pub fn resolver(&self) -> &Arc<SniResolver> {
-        &self.0
+        &self.resolver
     }
 
     /// Puts a table with `map` in the place of the current one and returns it. A handshake that
-    /// starts after this has returned is answered from it.
+    /// starts after this has returned is answered from it. Ends with a [`sweep`](Self::sweep).
     pub fn publish(&mut self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
-        let current = &self.0.current;
+        let current = &self.resolver.current;
         let generation = current.load().as_ref().map_or(1, |table| table.generation() + 1);
         let table = Arc::new(SniTable::new(map, generation));
-        current.store(Some(Arc::clone(&table)));
+        // From here on the replaced table's count says who uses it: a swap counts in whoever loaded
+        // it and has not counted itself in.
+        if let Some(replaced) = current.swap(Some(Arc::clone(&table))) {
+            self.retired.take_over(replaced, &table);
+            self.sweep();
+        }
         table
+    }
+
+    /// Frees replaced tables and certificates that no handshake uses anymore; no handshake frees
+    /// them itself. Each change does this, so it is of use where changes are rare: call it now and
+    /// then. Costs nothing where nothing is left to free.
+    pub fn sweep(&mut self) -> StillHeld {
+        self.retired.sweep()
+    }
+}
+
+impl fmt::Debug for SniPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SniPublisher").field("resolver", &self.resolver).finish_non_exhaustive()
     }
 }
 

@@ -205,6 +205,11 @@ impl SniTable {
     pub fn certificate(&self, id: &CertificateId) -> Option<&Arc<ServerCertificate>> {
         self.by_id.get(id)
     }
+
+    /// Every certificate, once for each id under which it is served.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &Arc<ServerCertificate>> {
+        self.by_id.values()
+    }
 }
 
 impl fmt::Debug for SniTable {

@@ -4,12 +4,12 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
 use super::authority::{Authority, SeenRecord};
 use super::candidates::Candidates;
 use crate::certificate::{CaCertificate, CaIdentity, SerialNumber};
+use crate::primitives::DashMap;
 
 /// Finds the records that a path may lead to or through. Changed under the registry's writer, read
 /// without waiting for it.

@@ -22,6 +22,10 @@ mod state;
 mod verdict;
 mod verifier;
 
+#[cfg(mqtls_model)]
+#[cfg(test)]
+mod model;
+
 pub use authority::Authority;
 pub use device::{Device, SubjectAltName};
 pub use lint::RegistrationWarning;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::UnixTime;
@@ -17,6 +16,7 @@ use super::register_error::{MAX_TWINS, RegisterError};
 use super::self_check::check_usable;
 use super::state::CaStatus;
 use crate::certificate::{CaCertificate, SerialNumber};
+use crate::primitives::{DashMap, Mutex, MutexGuard};
 
 /// The CAs of one instance by serial number, each active or inactive.
 ///

@@ -1,7 +1,9 @@
 //! Status and epoch in one atomic word.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::primitives::{AtomicU64, per_process};
 
 /// Whether a registered CA may admit devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -92,9 +94,11 @@ impl State {
     }
 }
 
-/// The epoch of the last word drawn anywhere in the process. At a billion changes a second its 63
-/// bits last for centuries.
-static LAST_DRAWN: AtomicU64 = AtomicU64::new(0);
+per_process! {
+    /// The epoch of the last word drawn anywhere in the process. At a billion changes a second its
+    /// 63 bits last for centuries.
+    static LAST_DRAWN: AtomicU64 = AtomicU64::new(0);
+}
 
 #[cfg(test)]
 mod tests {

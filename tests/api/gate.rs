@@ -4,9 +4,11 @@ use mqtls::CaStatus::{Active, Inactive};
 use mqtls::Refused;
 use mqtls::instance::Outcome;
 use mqtls::trust::Refusal;
-use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls::SupportedProtocolVersion;
 
-use crate::support::{Door, Examinations, HeldHandshake, Identity, TestCa, VERSIONS, client};
+use crate::support::{
+    Door, Examinations, HeldHandshake, Identity, TestCa, VERSIONS, client, in_small_records,
+};
 
 /// What an operator does while the handshake is held.
 type Change = fn(&Door, &TestCa);
@@ -185,10 +187,4 @@ async fn verified(
     held.pass(records).await;
     examinations.next().await;
     (held, [last])
-}
-
-/// On TLS 1.3 Certificate, CertificateVerify and Finished would else travel in one record.
-fn in_small_records(mut config: ClientConfig) -> ClientConfig {
-    config.max_fragment_size = Some(64);
-    config
 }

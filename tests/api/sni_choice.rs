@@ -16,8 +16,8 @@ use rustls::{
 };
 
 use crate::support::{
-    Door, Identity, VERSIONS, client, client_speaking, hello_by_hand, host_names, key, provider,
-    record, rsa_key,
+    Dice, Door, Identity, VERSIONS, client, client_speaking, hello_by_hand, host_names, key,
+    provider, record, rsa_key,
 };
 
 #[tokio::test]
@@ -304,40 +304,66 @@ fn k04_the_default_may_be_a_pair_too() {
 }
 
 #[tokio::test]
-async fn h05_explain_says_what_a_handshake_serves() {
+async fn h05_explain_says_what_a_handshake_serves_for_a_thousand_names_at_random() {
+    const SEED: u64 = 5;
     let street = Street::new(&["ecdsa", "rsa", "p384", "W", "D"]);
-    street.door.set_sni("D", "a.com#rsa;a.com#ecdsa;x.a.com#p384;*.a.com#W;b.com#rsa").unwrap();
-    let sni = street.door.instance.sni();
-    let names = ["a.com", "x.a.com", "y.a.com", "X.A.COM", "b.com", "c.org", "p.q.a.com"];
-    let clients: [&[SignatureScheme]; 4] = [&[P256], &[P384], &[PSS], &[P256, PSS, PKCS1]];
-    let mut refused = 0;
-    for schemes in clients {
-        let provider = with_schemes(provider(), schemes);
-        for (name, version) in names.iter().flat_map(|name| VERSIONS.map(|v| (*name, v))) {
-            let of_version = with_suites(Arc::clone(&provider), |s| s.version() == version);
-            let explained = sni.explain(Some(name), schemes, &suites_of(&of_version));
-            let config = client_speaking(&[version], Arc::clone(&provider), None);
-            let visit = street.door.visit(config, name).await;
-            match explained {
-                Some(explained) => {
-                    assert_eq!(
-                        Sha256::of(&visit.shown()),
-                        explained.certificate.sha256(),
-                        "{name}"
-                    );
-                    assert_eq!(explained.generation, 1);
-                    assert_eq!(street.id_of(&visit.shown()), explained.certificate_id.as_str());
-                }
-                None => {
-                    refused += 1;
-                    let error = visit.server.unwrap_err();
-                    assert!(matches!(error, Refused::NoUsableCertificate(_)), "{error:?}");
-                }
-            }
-        }
+    street
+        .door
+        .set_sni("D", "a.com#rsa;a.com#ecdsa;x.a.com#p384;*.a.com#W;b.com#rsa;*.x.b.com#p384")
+        .unwrap();
+    let schemes: [&[SignatureScheme]; 4] = [&[P256], &[P384], &[PSS], &[P256, PSS, PKCS1]];
+    let clients: Vec<_> = schemes
+        .into_iter()
+        .flat_map(|schemes| VERSIONS.map(|version| Asker::new(schemes, version)))
+        .collect();
+    let mut dice = Dice::seeded(SEED);
+    let mut rules = [0; 4];
+    for _ in 0..1000 {
+        let name = random_name(&mut dice);
+        let asker = dice.pick(&clients);
+        let explained =
+            street.door.instance.sni().explain(Some(&name), asker.schemes, &asker.suites);
+        let visit = street.door.visit(asker.config.clone(), &name).await;
+        let Some(explained) = explained else {
+            rules[3] += 1;
+            let error = visit.server.unwrap_err();
+            assert!(matches!(error, Refused::NoUsableCertificate(_)), "{name}: {error:?}");
+            continue;
+        };
+        rules[explained.rule as usize] += 1;
+        let shown = visit.shown();
+        assert_eq!(Sha256::of(&shown), explained.certificate.sha256(), "{name}");
+        assert_eq!(street.id_of(&shown), explained.certificate_id.as_str(), "{name}");
+        assert_eq!(explained.generation, 1);
     }
-    assert!(refused > 0);
+    assert!(rules.iter().all(|times| *times > 50), "each way to answer is met: {rules:?}");
     assert!(Street::new(&[]).door.instance.sni().explain(None, &[P256], &[]).is_none());
+}
+
+/// A client as it is, and as `explain` is told of it.
+struct Asker {
+    schemes: &'static [SignatureScheme],
+    suites: Vec<CipherSuite>,
+    config: ClientConfig,
+}
+
+impl Asker {
+    fn new(
+        schemes: &'static [SignatureScheme],
+        version: &'static SupportedProtocolVersion,
+    ) -> Self {
+        let provider = with_schemes(provider(), schemes);
+        let of_version = with_suites(Arc::clone(&provider), |suite| suite.version() == version);
+        let config = client_speaking(&[version], provider, None);
+        Self { schemes, suites: suites_of(&of_version), config }
+    }
+}
+
+/// A name of few labels, so that each rule is met, in mixed case.
+fn random_name(dice: &mut Dice) -> String {
+    let labels = ["", "", "x.", "X.", "y.", "x.y.", "q-1."];
+    let parents = ["a.com", "a.com", "A.com", "b.COM", "x.b.com", "c.org"];
+    format!("{}{}", dice.pick(&labels), dice.pick(&parents))
 }
 
 /// A door that needs no devices, and certificates with names for the test to read.

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::{Debug, Write};
 use std::marker::PhantomData;
+use std::ops::DerefMut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
@@ -27,8 +28,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
-    SignatureScheme, SupportedProtocolVersion,
+    AlertDescription, ClientConfig, ClientConnection, ConnectionCommon, DigitallySignedStruct,
+    Error, ServerConfig, ServerConnection, SideData, SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use time::OffsetDateTime;
@@ -350,6 +351,30 @@ impl TimeProvider for TestClock {
     }
 }
 
+/// Numbers at random, the same ones for the same seed (SplitMix64).
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// One of `0..sides`.
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut drawn = self.0;
+        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let sides = u64::try_from(sides).unwrap();
+        usize::try_from((drawn ^ (drawn >> 31)) % sides).unwrap()
+    }
+
+    /// One of these.
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.roll(all.len())]
+    }
+}
+
 /// When tests take place unless they say otherwise: 2026-01-01.
 pub(crate) const NOW: u64 = 1_767_225_600;
 
@@ -595,6 +620,16 @@ impl HeldHandshake {
         }
     }
 
+    /// Lets these records through at once, and then the rest. The server may have refused already.
+    pub(crate) async fn release_with(
+        mut self,
+        records: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Visit {
+        let bytes: Vec<u8> = records.into_iter().flatten().collect();
+        let _refused = self.to_server.write_all(&bytes).await;
+        self.release().await
+    }
+
     /// Lets everything through from now on, and tells how it went.
     pub(crate) async fn release(self) -> Visit {
         tokio::spawn(carry(self.from_client, self.to_server));
@@ -697,6 +732,12 @@ pub(crate) fn client_speaking(
     if let Some(identity) = identity {
         show(&mut config, identity.chain.clone(), identity.key_der());
     }
+    config
+}
+
+/// On TLS 1.3 Certificate, CertificateVerify and Finished would else travel in one record.
+pub(crate) fn in_small_records(mut config: ClientConfig) -> ClientConfig {
+    config.max_fragment_size = Some(64);
     config
 }
 
@@ -955,6 +996,45 @@ impl Peer {
             self.read_some(near).await;
         }
     }
+}
+
+/// A handshake without a stream: each side says what it has to say, in turn.
+pub(crate) struct PlainHandshake {
+    pub(crate) client: ClientConnection,
+    pub(crate) server: ServerConnection,
+}
+
+impl PlainHandshake {
+    pub(crate) fn between(server: Arc<ServerConfig>, client: Arc<ClientConfig>) -> Self {
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = ClientConnection::new(client, name).unwrap();
+        Self { client, server: ServerConnection::new(server).unwrap() }
+    }
+
+    /// All of it. Fails where either side refuses.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        while self.client.is_handshaking() || self.server.is_handshaking() {
+            say(&mut self.client, &mut self.server)?;
+            say(&mut self.server, &mut self.client)?;
+        }
+        Ok(())
+    }
+}
+
+fn say<A: SideData, B: SideData>(
+    from: &mut impl DerefMut<Target = ConnectionCommon<A>>,
+    to: &mut impl DerefMut<Target = ConnectionCommon<B>>,
+) -> Result<(), Error> {
+    let mut words = vec![];
+    while from.wants_write() {
+        from.write_tls(&mut words).unwrap();
+    }
+    let mut words = words.as_slice();
+    while !words.is_empty() {
+        to.read_tls(&mut words).unwrap();
+        to.process_new_packets()?;
+    }
+    Ok(())
 }
 
 /// The signature checks that each device certificate cost which was examined on this thread, as the

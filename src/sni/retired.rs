@@ -1,0 +1,83 @@
+//! What tables that were replaced leave behind, until nobody uses it.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use foldhash::HashMap;
+
+use super::table::SniTable;
+use crate::certificate::ServerCertificate;
+
+/// Replaced tables, and the certificates that the current table no longer serves.
+///
+/// Whoever drops the last reference frees what is behind it: a hundred thousand names, private
+/// keys. That must be no handshake, which loads a table without counting itself in and holds the
+/// chosen key to its end. So each stays here, and with it one reference, until there is no other;
+/// a handshake only ever counts down. What is here can get no new user, since nothing leads to it
+/// from the current table.
+#[derive(Default)]
+pub(super) struct Retired {
+    tables: Vec<Arc<SniTable>>,
+    /// By address: each once, under however many ids and in however many tables it was served.
+    certificates: HashMap<usize, Arc<ServerCertificate>>,
+}
+
+impl Retired {
+    /// Takes over what `current` replaced. Costs in proportion to the certificates of both.
+    pub(super) fn take_over(&mut self, replaced: Arc<SniTable>, current: &SniTable) {
+        for certificate in replaced.certificates() {
+            self.certificates.insert(address(certificate), Arc::clone(certificate));
+        }
+        // Also those that come back from an earlier table: what is served is not retired.
+        for certificate in current.certificates() {
+            self.certificates.remove(&address(certificate));
+        }
+        self.tables.push(replaced);
+    }
+
+    /// Frees what nobody else holds, and tells what is left. Costs nothing where nothing is here.
+    pub(super) fn sweep(&mut self) -> StillHeld {
+        if !self.tables.is_empty() {
+            self.tables.retain(|table| Arc::strong_count(table) > 1);
+            self.tables.shrink_to_fit();
+        }
+        if !self.certificates.is_empty() {
+            self.certificates.retain(|_, certificate| is_held(certificate));
+            self.certificates.shrink_to_fit();
+        }
+        StillHeld { tables: self.tables.len(), certificates: self.certificates.len() }
+    }
+}
+
+/// What was replaced and could not be freed yet, since handshakes under way, or holders of a table
+/// or certificate outside, still use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StillHeld {
+    /// How many replaced tables.
+    pub tables: usize,
+    /// How many certificates that are no longer served.
+    pub certificates: usize,
+}
+
+impl StillHeld {
+    /// Whether everything that was replaced is freed. There is nothing to sweep until the next
+    /// change, then.
+    pub fn is_empty(&self) -> bool {
+        self.tables == 0 && self.certificates == 0
+    }
+}
+
+/// Whether anyone but us holds a certificate, or the part of it that rustls holds in a handshake.
+fn is_held(certificate: &Arc<ServerCertificate>) -> bool {
+    if Arc::strong_count(certificate) > 1 {
+        return true;
+    }
+    // Who took the key out of a certificate and then let go of that must be seen to hold the key.
+    fence(Ordering::Acquire);
+    Arc::strong_count(certificate.certified_key()) > 1
+}
+
+fn address(certificate: &Arc<ServerCertificate>) -> usize {
+    Arc::as_ptr(certificate).addr()
+}
