@@ -351,7 +351,6 @@ impl Door {
 
     /// A door before its first `SetSniConfig`.
     pub(crate) fn unconfigured(client_auth: ClientAuth, provider: Arc<CryptoProvider>) -> Self {
-        listen_to_the_log();
         let source = Arc::new(Memory::new());
         let clock = TestClock::at(NOW);
         let instances =
@@ -928,6 +927,7 @@ pub(crate) struct Examinations(());
 impl Examinations {
     /// Watches from now on.
     pub(crate) fn watch() -> Self {
+        listen_to_the_log();
         let this = Self(());
         this.take();
         this
