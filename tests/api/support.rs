@@ -228,7 +228,7 @@ impl PublicKeyData for EncodedKey {
 }
 
 /// What a CA's certificate says unless a test changes it.
-fn ca_params(name: &str) -> CertificateParams {
+pub(crate) fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
