@@ -12,125 +12,106 @@
 //! like any other; it has no default, so it answers `None` there and clones nothing.
 //!
 //! Both sides hold as many names as the size says, seven in ten exact and three in ten wildcards,
-//! each with an `Arc`, a chain and a loaded key of its own. Both are asked the same names in the same shuffled
+//! each with an `Arc` and a chain of its own. Both are asked the same names in the same shuffled
 //! order: 70 % stand in the table, 20 % are covered by a wildcard, 10 % by the default alone. The
-//! names lie in memory in the order in which they are asked for: a ClientHello's is at hand, too.
+//! size of 1,000,000 takes 3 GB and is there under `MQTLS_BENCH_MILLION=1`.
+//!
+//! **`disturbed`** asks whether a reader notices a writer. Both sides are the same thread and the
+//! same resolver, whichever table is in force: mqtls' blocks of lookups are those in which a second
+//! thread publishes ten times a second, the baseline's those in which it sleeps. It alternates two
+//! maps with the same names and other certificates. They are built before a block and the tables
+//! that they replaced are freed after it, so that the blocks are as disturbed as a writer's turning
+//! to another table makes them; every table is new memory for the reader all the same. Before each
+//! block every name is asked once, so that what a table cost to fetch is paid in the block in which
+//! it came. A block is long beside that, so it is an iteration here and is timed as a whole; what
+//! the summary names is one lookup.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use mqtls::ServerCertificate;
-use mqtls::sni::{CertificateSet, SniMap, SniPublisher};
+use mqtls::sni::SniPublisher;
+use names::{Certificates, Client, Names};
 use rustls::sign::CertifiedKey;
-use rustls::{CipherSuite, SignatureScheme};
-use side_by_side::{Contenders, SideBySide, whole};
-use support::{Identity, TestCa, provider};
+use side_by_side::{Bar, Contenders, SideBySide, Terms, each, whole};
+use support::provider;
+use writer::{Pace, Writer};
 
+mod names;
 mod side_by_side;
 #[expect(clippy::panic, clippy::indexing_slicing, reason = "written for tests")]
 #[path = "../tests/api/support.rs"]
 mod support;
+mod writer;
 
-fn main() {
+fn main() -> ExitCode {
     let mut benches = SideBySide::from_args("lookup");
-    for size in [1_000, 100_000] {
-        benches.compare(size, SLICE, || {
-            let names = Names::of(size);
-            let identity = TestCa::root("server CA").server(&["*.mqtt.example.com"]);
-            let publisher = names.published(&identity);
-            let static_map = names.static_map(&identity);
-            let schemes = SCHEMES.map(SignatureScheme::from);
-            let suites = SUITES.map(CipherSuite::from);
-            let asked = names.asked();
-            let mut names = asked.iter().copied().cycle();
-            let mut names_again = asked.iter().copied().cycle();
-            Contenders {
-                mqtls: whole(move || publisher.resolver().choose(names.next(), &schemes, &suites)),
-                baseline: whole(move || static_map.get(names_again.next()?).cloned()),
-            }
-        });
+    let million = std::env::var_os("MQTLS_BENCH_MILLION").as_deref() == Some(OsStr::new("1"));
+    let sizes = [1_000, 100_000, 1_000_000];
+    for size in sizes.into_iter().take(if million { 3 } else { 2 }) {
+        benches.compare(size, TERMS, || beside_a_static_map(size));
     }
-    benches.finish();
+    for (size, lookups) in [(1_000, 4_000_000), (100_000, 1_000_000)] {
+        let terms = Terms::blocks(lookups, Bar::Ratio(1.05));
+        benches.compare(format!("{size}-disturbed"), terms, || beside_itself(size, lookups));
+    }
+    benches.finish()
 }
 
-/// What the tables hold and what is asked of them.
-struct Names {
-    exact: Vec<String>,
-    /// Each with the one name that is asked under it.
-    wildcard: Vec<(String, String)>,
-    unknown: Vec<String>,
+fn beside_a_static_map(
+    size: usize,
+) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut(u64) -> Duration> {
+    let (names, certificates) = (Names::of(size), Certificates::new());
+    let mut publisher = SniPublisher::new(&provider());
+    let _table = publisher.publish(names.map(&certificates.sets(size), 0));
+    let exact = names.exact.iter().chain(names.wildcard.iter().map(|(_, name)| name));
+    let static_map: StaticMap = exact.map(|name| (name.clone(), certificates.bare())).collect();
+    let asked = names.asked();
+    let mut client = Client::new(publisher.resolver(), asked);
+    let mut names = asked.iter().cycle();
+    Contenders {
+        mqtls: whole(move || client.ask()),
+        baseline: whole(move || static_map.get(*names.next()?).cloned()),
+    }
 }
 
-impl Names {
-    fn of(size: usize) -> Self {
-        let numbered = |count: usize, prefix: &str| -> Vec<String> {
-            (0..count).map(|n| format!("{prefix}{n:06}.mqtt.example.com")).collect()
-        };
-        let parents = numbered(size * 3 / 10, "fleet-");
-        let with_child = |parent| (format!("*.{parent}"), format!("eu.{parent}"));
-        Self {
-            exact: numbered(size * 7 / 10, "tenant-"),
-            wildcard: parents.into_iter().map(with_child).collect(),
-            unknown: numbered(size / 10, "nobody-"),
-        }
+fn beside_itself(
+    size: usize,
+    lookups: u64,
+) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut(u64) -> Duration> {
+    let (names, sets) = (Names::of(size), Certificates::new().sets(size));
+    let maps = [names.map(&sets, 0), names.map(&sets, 1)];
+    let writer = Writer::of(maps, Pace { pause: Duration::from_millis(100), prebuilt: 8 });
+    let client = Rc::new(RefCell::new(Client::new(writer.resolver(), names.asked())));
+    let quiet_client = Rc::clone(&client);
+    Contenders {
+        mqtls: each(move || {
+            let client = &mut *client.borrow_mut();
+            writer.during(client, Client::warm_up, |client| ask(client, lookups))
+        }),
+        baseline: each(move || {
+            let client = &mut *quiet_client.borrow_mut();
+            client.warm_up();
+            ask(client, lookups)
+        }),
     }
+}
 
-    /// A resolver that serves one certificate for each name.
-    fn published(&self, identity: &Identity) -> SniPublisher {
-        let provider = provider();
-        let material = identity.material();
-        let set = |pattern: &str| {
-            let certificate = ServerCertificate::new(&material, &provider).unwrap();
-            let id = pattern.replace('*', "_").parse().unwrap();
-            CertificateSet::new(id, Arc::new(certificate))
-        };
-        let patterns = self.exact.iter().chain(self.wildcard.iter().map(|(pattern, _)| pattern));
-        let entries: BTreeMap<_, _> =
-            patterns.map(|pattern| (pattern.parse().unwrap(), set(pattern))).collect();
-        let mut publisher = SniPublisher::new(&provider);
-        publisher.publish(SniMap::new(set("default"), entries));
-        publisher
+/// So many lookups, timed as a whole.
+fn ask(client: &mut Client, lookups: u64) -> Duration {
+    let start = Instant::now();
+    for _ in 0..lookups {
+        drop(std::hint::black_box(client.ask()));
     }
-
-    /// The same for rustls' own resolver: for each wildcard the name that is asked under it.
-    fn static_map(&self, identity: &Identity) -> StaticMap {
-        let provider = provider();
-        let names = self.exact.iter().chain(self.wildcard.iter().map(|(_, name)| name));
-        names
-            .map(|name| {
-                let (chain, key) = (identity.chain.clone(), identity.key_der());
-                let certified = CertifiedKey::from_der(chain, key, &provider).unwrap();
-                (name.clone(), Arc::new(certified))
-            })
-            .collect()
-    }
-
-    /// Seven parts exact, two covered by a wildcard, one by the default: shuffled, always alike.
-    fn asked(&self) -> &'static [&'static str] {
-        let covered = self.wildcard.iter().map(|(_, name)| name).take(2 * self.unknown.len());
-        let mut names: Vec<&str> =
-            self.exact.iter().chain(covered).chain(&self.unknown).map(String::as_str).collect();
-        let hasher = BuildHasherDefault::<DefaultHasher>::default();
-        names.sort_by_cached_key(|name| hasher.hash_one(name));
-        names.join("\n").leak().lines().collect::<Vec<_>>().leak()
-    }
+    start.elapsed()
 }
 
 #[expect(clippy::disallowed_types, reason = "what rustls' own resolver has")]
 type StaticMap = std::collections::HashMap<String, Arc<CertifiedKey>>;
 
-/// About a tenth of a millisecond.
-const SLICE: u64 = 1_000;
-
-/// What `openssl s_client` 3.0 offers, as captured.
-const SCHEMES: [u16; 20] = [
-    0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x0809, 0x080a, 0x080b, 0x0804, 0x0805, 0x0806, 0x0401,
-    0x0501, 0x0601, 0x0303, 0x0301, 0x0302, 0x0402, 0x0502, 0x0602,
-];
-const SUITES: [u16; 31] = [
-    0x1302, 0x1303, 0x1301, 0xc02c, 0xc030, 0x009f, 0xcca9, 0xcca8, 0xccaa, 0xc02b, 0xc02f, 0x009e,
-    0xc024, 0xc028, 0x006b, 0xc023, 0xc027, 0x0067, 0xc00a, 0xc014, 0x0039, 0xc009, 0xc013, 0x0033,
-    0x009d, 0x009c, 0x003d, 0x003c, 0x0035, 0x002f, 0x00ff,
-];
+/// Slices of about a tenth of a millisecond.
+const TERMS: Terms = Terms::new(1_000, Bar::Ratio(1.5));

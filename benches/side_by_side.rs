@@ -8,17 +8,29 @@
 //! figure of control rounds in which mqtls runs against itself: how far that is from 1 is how far
 //! the ratio may be off. What it cannot show is how the tables happened to lie in memory, which
 //! differs from one run of the program to the next.
+//!
+//! Each case has a [`Bar`], and the summary says whether it holds. A run fails where a case that it
+//! measured has no ratio, not where a bar is missed.
 
 use std::fmt::Display;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+
+mod bar;
+
+pub(crate) use bar::{Bar, Terms};
+
+use bar::Figures;
 
 /// The questions of one bench file, with the ratios that answer them.
 pub(crate) struct SideBySide {
     criterion: Criterion,
     bench: &'static str,
     summary: Vec<String>,
+    /// Whether a case was run and has no ratio.
+    incomplete: bool,
 }
 
 impl SideBySide {
@@ -28,16 +40,15 @@ impl SideBySide {
             .warm_up_time(Duration::from_secs(1))
             .measurement_time(Duration::from_secs(5))
             .configure_from_args();
-        Self { criterion, bench, summary: vec![] }
+        Self { criterion, bench, summary: vec![], incomplete: false }
     }
 
-    /// Compares what `prepare` makes, in slices of `slice` iterations; nothing is prepared for a
-    /// case that the command line filters out. A slice should take long beside the clock's 25 ns
-    /// and short beside the scheduler's milliseconds.
+    /// Compares what `prepare` makes; nothing is prepared for a case that the command line filters
+    /// out.
     pub(crate) fn compare<A, B>(
         &mut self,
         case: impl Display,
-        slice: u64,
+        terms: Terms,
         prepare: impl Fn() -> Contenders<A, B>,
     ) where
         A: FnMut(u64) -> Duration,
@@ -45,24 +56,52 @@ impl SideBySide {
     {
         let mut prepared = None;
         let mut group = self.criterion.benchmark_group(self.bench);
+        if terms.block > 1 {
+            // An iteration takes so long that a few of them must do.
+            group.sampling_mode(SamplingMode::Flat).sample_size(10);
+            group
+                .measurement_time(Duration::from_secs(1))
+                .throughput(Throughput::Elements(terms.block));
+        }
         for side in [Side::Mqtls, Side::Baseline] {
             group.bench_function(BenchmarkId::new(side.name(), &case), |bencher| {
-                let contest = prepared.get_or_insert_with(|| Match::new(prepare(), slice));
+                let contest = prepared.get_or_insert_with(|| Match::new(prepare(), terms));
                 bencher.iter_custom(|iterations| contest.run(iterations).of(side));
             });
         }
         group.finish();
-        let ratios = prepared.and_then(|contest| contest.ratios(self.bench, &case));
-        self.summary.extend(ratios);
+        if let Some(contest) = prepared.filter(|_| measures()) {
+            let (bench, figures) = (self.bench, contest.figures());
+            let line = match figures.are_complete() {
+                true => format!("{bench}/{case}: {figures}; {}", figures.held_to(terms.bar)),
+                false => format!("{bench}/{case}: NO RATIO, {figures}"),
+            };
+            self.incomplete |= !figures.are_complete();
+            self.summary.push(line);
+        }
     }
 
-    /// Prints the ratio of every case.
-    pub(crate) fn finish(self) {
+    /// Adds a line to the summary.
+    #[allow(dead_code, reason = "a bench that has nothing but ratios to tell does without")]
+    pub(crate) fn tell(&mut self, line: String) {
+        self.summary.push(line);
+    }
+
+    /// Prints the ratio of every case, and fails where one has none.
+    pub(crate) fn finish(self) -> ExitCode {
         self.criterion.final_summary();
         for line in self.summary {
             println!("{line}");
         }
+        if self.incomplete { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
+}
+
+/// Whether figures are asked for, by the rule that criterion goes by: `cargo bench` says `--bench`,
+/// and `--test` has everything run once.
+pub(crate) fn measures() -> bool {
+    let given = |option: &str| std::env::args().any(|argument| argument == option);
+    given("--bench") && !given("--test")
 }
 
 /// Two ways to do the same thing. Each runs so many iterations and tells how long they took; what
@@ -82,6 +121,12 @@ pub(crate) fn whole<R>(mut call: impl FnMut() -> R) -> impl FnMut(u64) -> Durati
         }
         start.elapsed()
     }
+}
+
+/// A slice of what times itself.
+#[allow(dead_code, reason = "a bench whose calls are timed as a whole does without")]
+pub(crate) fn each(mut call: impl FnMut() -> Duration) -> impl FnMut(u64) -> Duration {
+    move |iterations| (0..iterations).map(|_| call()).sum()
 }
 
 #[derive(Clone, Copy)]
@@ -124,28 +169,34 @@ impl Times {
     }
 }
 
-/// Pairs of slices, the two of each timed one right after the other.
+/// Pairs of slices, the two of each timed one right after the other, with their iterations.
 #[derive(Default)]
-struct Round(Vec<Times>);
+struct Round(Vec<(Times, u64)>);
 
 impl Round {
     fn total(&self) -> Times {
-        self.0.iter().fold(Times::default(), |total, pair| Times {
+        self.0.iter().fold(Times::default(), |total, (pair, _)| Times {
             mqtls: total.mqtls + pair.mqtls,
             other: total.other + pair.other,
         })
     }
 
     /// The median of the pairs' ratios: what the scheduler does to one slice spoils one pair.
-    fn ratio(self) -> f64 {
-        median(self.0.into_iter().map(Times::ratio).collect())
+    fn ratio(&self) -> f64 {
+        median(self.0.iter().map(|(pair, _)| pair.ratio()).collect())
+    }
+
+    /// The seconds that one iteration of a side takes, as the median of the slices.
+    fn each(&self, side: Side) -> f64 {
+        let seconds = |pair: Times, slice: u64| pair.of(side).as_secs_f64() / slice as f64;
+        median(self.0.iter().map(|(pair, slice)| seconds(*pair, *slice)).collect())
     }
 }
 
 /// Two contenders, and the rounds that they have run.
 struct Match<A, B> {
     contenders: Contenders<A, B>,
-    slice: u64,
+    terms: Terms,
     /// Which side goes first: the other one in every other pair of slices, so that neither always
     /// finds the caches as the other left them.
     mqtls_first: bool,
@@ -153,6 +204,9 @@ struct Match<A, B> {
     round: (Round, u64),
     ratios: Vec<f64>,
     controls: Vec<f64>,
+    /// Seconds for one iteration of each side, by round.
+    mqtls: Vec<f64>,
+    baseline: Vec<f64>,
 }
 
 impl<A, B> Match<A, B>
@@ -160,9 +214,17 @@ where
     A: FnMut(u64) -> Duration,
     B: FnMut(u64) -> Duration,
 {
-    fn new(contenders: Contenders<A, B>, slice: u64) -> Self {
-        let (ratios, controls) = (vec![], vec![]);
-        Self { contenders, slice, mqtls_first: true, round: Default::default(), ratios, controls }
+    fn new(contenders: Contenders<A, B>, terms: Terms) -> Self {
+        Self {
+            contenders,
+            terms,
+            mqtls_first: true,
+            round: Default::default(),
+            ratios: vec![],
+            controls: vec![],
+            mqtls: vec![],
+            baseline: vec![],
+        }
     }
 
     /// One call of `iter_custom`: a round, or a part of one where the call is short.
@@ -173,6 +235,8 @@ where
         self.round.1 += iterations;
         if self.round.0.total().both() >= ROUND {
             let (round, iterations) = std::mem::take(&mut self.round);
+            self.mqtls.push(round.each(Side::Mqtls));
+            self.baseline.push(round.each(Side::Baseline));
             self.ratios.push(round.ratio());
             let control = self.alternate(iterations, Side::Mqtls);
             self.controls.push(control.ratio());
@@ -184,7 +248,7 @@ where
         let mut pairs = Round::default();
         let mut left = iterations;
         while left > 0 {
-            let slice = left.min(self.slice);
+            let slice = left.min(self.terms.slice);
             left -= slice;
             let mut pair = Times::default();
             for mqtls in [self.mqtls_first, !self.mqtls_first] {
@@ -198,22 +262,22 @@ where
                 }
             }
             self.mqtls_first = !self.mqtls_first;
-            pairs.0.push(pair);
+            pairs.0.push((pair, slice));
         }
         pairs
     }
 
-    /// What is printed of this case; nothing after `--test`, which makes no rounds.
-    fn ratios(self, bench: &str, case: &impl Display) -> Option<String> {
-        let rounds = self.ratios.len();
-        if rounds < LEAST_ROUNDS {
-            return None;
+    fn figures(self) -> Figures {
+        let block = self.terms.block as f64;
+        let time =
+            |seconds| Duration::try_from_secs_f64(median(seconds) / block).unwrap_or_default();
+        Figures {
+            rounds: self.ratios.len(),
+            ratio: median(self.ratios),
+            control: median(self.controls),
+            mqtls: time(self.mqtls),
+            baseline: time(self.baseline),
         }
-        let (ratio, control) = (median(self.ratios), median(self.controls));
-        Some(format!(
-            "{bench}/{case}: mqtls/baseline = {ratio:.3} (A/A control {control:.3}), \
-             median of {rounds} rounds"
-        ))
     }
 }
 
@@ -227,4 +291,3 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// The time of both sides that makes a round: many slices of each.
 const ROUND: Duration = Duration::from_millis(40);
-const LEAST_ROUNDS: usize = 5;

@@ -8,75 +8,62 @@
 //! one: webpki reads the end entity's DER and verifies it once, with exactly that anchor and the
 //! same algorithms. It keeps nothing, and knows neither states nor other CAs.
 //!
-//! The cases: how many CAs are registered (P-256, active, each with a name and key of its own),
+//! **The cases**: how many CAs are registered (P-256, active, each with a name and key of its own),
 //! with a device that one of them issued; then through an intermediate that the device sends along;
-//! then a device of nobody's, where the baseline holds one anchor that is not its issuer's.
+//! then a device of nobody's, which is held to a time, and where the baseline holds one anchor that
+//! is not its issuer's. `one-subject` are that many CAs of one name, which only the key identifier
+//! in the device's certificate tells apart.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
 
+use std::cell::LazyCell;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use mqtls::CaStatus;
+use fleet::Fleet;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use side_by_side::{Contenders, SideBySide, whole};
-use support::{Door, Identity, NOW, TestCa, provider};
+use side_by_side::{Bar, Contenders, SideBySide, Terms, whole};
+use support::{Identity, NOW, TestCa, provider};
 use webpki::{EndEntityCert, KeyUsage};
 
+mod fleet;
 mod side_by_side;
 #[expect(clippy::panic, clippy::indexing_slicing, reason = "written for tests")]
 #[path = "../tests/api/support.rs"]
 mod support;
 
-fn main() {
+fn main() -> ExitCode {
     let mut benches = SideBySide::from_args("verify");
-    for size in [1, 10_000] {
-        benches.compare(size, SLICE, || {
-            let fleet = Fleet::of(size);
-            let device = fleet.ca.device("device");
-            contenders(fleet, device, true)
+    for size in [1, 100, 10_000, 100_000] {
+        let fleet = LazyCell::new(|| Fleet::of(size));
+        benches.compare(size, BELIEVED, || contenders(&fleet, fleet.ca.device("device"), true));
+        benches.compare(format!("{size}-intermediate"), BELIEVED, || {
+            let intermediate = fleet.ca.child("intermediate");
+            let device = intermediate.device("device").with_chain(&[&intermediate]);
+            contenders(&fleet, device, true)
+        });
+        benches.compare(format!("{size}-unknown-issuer"), UNKNOWN, || {
+            contenders(&fleet, TestCa::root("nobody").device("device"), false)
         });
     }
-    benches.compare("10000-intermediate", SLICE, || {
-        let fleet = Fleet::of(10_000);
-        let intermediate = fleet.ca.child("intermediate");
-        let device = intermediate.device("device").with_chain(&[&intermediate]);
-        contenders(fleet, device, true)
-    });
-    benches.compare("10000-unknown-issuer", CHEAP_SLICE, || {
-        contenders(Fleet::of(10_000), TestCa::root("nobody").device("device"), false)
-    });
-    benches.finish();
-}
-
-/// An instance with registered CAs.
-struct Fleet {
-    door: Door,
-    /// The one among them whose devices come.
-    ca: TestCa,
-}
-
-impl Fleet {
-    fn of(size: usize) -> Self {
-        let door = Door::open();
-        let ca = TestCa::root("fleet CA");
-        door.register(&ca, CaStatus::Active).unwrap();
-        for number in 1..size {
-            let other = TestCa::root(&format!("fleet CA {number}"));
-            door.register(&other, CaStatus::Active).unwrap();
-        }
-        Self { door, ca }
+    for size in [1_000, 5_000] {
+        benches.compare(format!("{size}-one-subject"), ONE_SUBJECT, || {
+            let fleet = Fleet::of_one_subject(size);
+            contenders(&fleet, fleet.ca.device("device"), true)
+        });
     }
+    benches.finish()
 }
 
 /// Both decide about the chain, and both as they should.
 fn contenders(
-    fleet: Fleet,
+    fleet: &Fleet,
     device: Identity,
     believed: bool,
-) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut(u64) -> Duration> {
+) -> Contenders<impl FnMut(u64) -> Duration + use<>, impl FnMut(u64) -> Duration + use<>> {
     let verifier = fleet.door.instance.verifier();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
-    let ca = fleet.ca.der;
+    let ca = fleet.ca.der.clone();
     let chain = device.chain;
     let sent = chain.clone();
     Contenders {
@@ -109,7 +96,8 @@ fn contenders(
     }
 }
 
-/// About half a millisecond.
-const SLICE: u64 = 8;
-/// The same for a refusal without a signature check.
-const CHEAP_SLICE: u64 = 256;
+/// Slices of about half a millisecond.
+const BELIEVED: Terms = Terms::new(8, Bar::Ratio(1.05));
+const ONE_SUBJECT: Terms = Terms::new(8, Bar::Ratio(1.10));
+/// Refused without a signature check.
+const UNKNOWN: Terms = Terms::new(256, Bar::Time(Duration::from_micros(2)));

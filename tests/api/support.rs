@@ -248,7 +248,7 @@ impl PublicKeyData for EncodedKey {
 }
 
 /// What a CA's certificate says unless a test changes it.
-fn ca_params(name: &str) -> CertificateParams {
+pub(crate) fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -404,7 +404,6 @@ impl Door {
 
     /// A door before its first `SetSniConfig`.
     pub(crate) fn unconfigured(client_auth: ClientAuth, provider: Arc<CryptoProvider>) -> Self {
-        listen_to_the_log();
         let source = Arc::new(Memory::new());
         let clock = TestClock::at(NOW);
         let instances =
@@ -1044,6 +1043,7 @@ pub(crate) struct Examinations(());
 impl Examinations {
     /// Watches from now on.
     pub(crate) fn watch() -> Self {
+        listen_to_the_log();
         let this = Self(());
         this.take();
         this
