@@ -121,8 +121,8 @@ impl Instance {
     /// Frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that
     /// no handshake uses anymore; a handshake frees none itself. Each change does this too, and
     /// takes what it can: what it cannot, private keys among it, stays in memory until this is
-    /// called, so an embedder with an accept loop of its own calls it now and then, each second
-    /// for example. Costs nothing where nothing is left to free.
+    /// called. [`Acceptor::next`](crate::Acceptor::next) calls it each second; an embedder with an
+    /// accept loop of its own calls it now and then. Costs nothing where nothing is left to free.
     ///
     /// Returns what is still held; `None` where a change is under way, for which this does not
     /// wait, and which sweeps by itself.

@@ -20,6 +20,7 @@ use super::passage::Passage;
 use super::permits::{Limits, Permits};
 use super::refused::Refused;
 use super::room::Room;
+use super::sweeper::Sweeper;
 use crate::instance::{Instance, Outcome};
 
 /// Takes streams through the TLS handshake of one instance. Cheap to clone; clones share the
@@ -37,6 +38,7 @@ pub struct Acceptor {
     passage: Passage,
     entrance: Arc<Entrance>,
     backoff: Arc<Backoff>,
+    sweeper: Arc<Sweeper>,
 }
 
 impl Acceptor {
@@ -47,6 +49,7 @@ impl Acceptor {
             passage: Passage::default(),
             entrance: Arc::default(),
             backoff: Arc::default(),
+            sweeper: Arc::default(),
         }
     }
 
@@ -147,6 +150,9 @@ impl Acceptor {
     /// waits first, 5 milliseconds, doubled with each failure in a row up to a second, and logs the
     /// error, at `warn` once in a minute and at `debug` otherwise.
     ///
+    /// Each second that it is awaited, and between connections, certificates that were replaced are
+    /// freed ([`Instance::sweep`]).
+    ///
     /// Dropping the future loses no connection if dropping that of `accept` does not; those of
     /// tokio's listeners do not. How long to wait is remembered.
     pub async fn next<T, F>(&self, accept: impl FnMut() -> F) -> Option<T>
@@ -157,6 +163,7 @@ impl Acceptor {
         tokio::select! {
             biased;
             () = self.entrance.closed() => None,
+            never = self.sweeper.run(&self.instance) => match never {},
             accepted = self.backoff.accepted(accept, count) => Some(accepted),
         }
     }

@@ -19,6 +19,7 @@ mod passage;
 mod permits;
 mod refused;
 mod room;
+mod sweeper;
 
 pub use acceptor::Acceptor;
 pub use connection::Connection;

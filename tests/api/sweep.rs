@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use allocation_counter::measure;
 use mqtls::sni::{CertificateSet, SniMap, SniPublisher, SniTable};
@@ -80,6 +81,33 @@ async fn h02_the_next_change_frees_what_handshakes_before_it_left() {
     assert!(old.is_gone());
     assert!(replaced_at_rest.is_gone(), "what nobody uses goes at once");
     assert_eq!(left(&door.instance), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn h02_an_accept_loop_sweeps_each_second_however_often_connections_come() {
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    const SECOND: Duration = Duration::from_secs(1);
+    for between_connections in [MILLISECOND, Duration::from_secs(3600)] {
+        let door = door();
+        let (old, acceptor) = (Old::of(&door.instance), door.acceptor.clone());
+        let accepting = tokio::spawn(async move {
+            while acceptor
+                .next(async || Ok(tokio::time::sleep(between_connections).await))
+                .await
+                .is_some()
+            {}
+        });
+        let config = client(None, VERSIONS[1]);
+        let (mut held, answer) = HeldHandshake::up_to_the_certificate(&door, config).await;
+        door.set_sni("E2", "").unwrap();
+        tokio::time::sleep(2 * SECOND).await;
+        held.pass(answer).await;
+        held.release().await.admitted().await;
+        assert!(old.is_whole());
+        tokio::time::sleep(SECOND + MILLISECOND).await;
+        assert!(old.is_gone());
+        accepting.abort();
+    }
 }
 
 #[tokio::test]
