@@ -18,11 +18,8 @@ pub struct Validity {
 
 impl Validity {
     pub(crate) fn of(certificate: &x509_parser::certificate::TbsCertificate<'_>) -> Self {
-        Self::of_field(certificate.validity())
-    }
-
-    pub(crate) fn of_field(field: &x509_parser::certificate::Validity) -> Self {
-        Self { not_before: unix(field.not_before), not_after: unix(field.not_after) }
+        let validity = certificate.validity();
+        Self { not_before: unix(validity.not_before), not_after: unix(validity.not_after) }
     }
 
     /// Whether `now` lies before the first second.

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::asn1_rs::Any;
+use x509_parser::certificate::{X509Certificate, X509CertificateParser};
+use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
+use x509_parser::nom::Parser;
 use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Name;
 
 use super::refusal::Refusal;
 use crate::certificate::{SerialNumber, Sha256, Validity};
@@ -38,17 +39,17 @@ impl Device {
         der: &CertificateDer<'_>,
         ca_serial: &SerialNumber,
     ) -> Result<Self, Refusal> {
-        let fields = Fields::of(der)?;
-        let names = fields.subject_alt_names.map(SubjectAlternativeName::from_der).transpose();
-        let names = names.map_err(|_| Refusal::Unreadable)?;
-        let names = names.iter().flat_map(|(_, names)| &names.general_names);
+        // Of the extensions only the names are read.
+        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+        let (_, x509) = parser.parse(der).map_err(|_| Refusal::Unreadable)?;
+        let names = subject_alt_names(&x509).map_err(|_| Refusal::Unreadable)?;
         Ok(Self(Arc::new(Facts {
-            subject: fields.subject.to_string(),
-            common_name: only_common_name(&fields.subject),
-            subject_alt_names: names.filter_map(SubjectAltName::of).collect(),
-            serial: SerialNumber::from_der_content(fields.serial)
+            subject: x509.subject().to_string(),
+            common_name: only_common_name(&x509),
+            subject_alt_names: names.iter().filter_map(SubjectAltName::of).collect(),
+            serial: SerialNumber::from_der_content(x509.raw_serial())
                 .map_err(|_| Refusal::Unreadable)?,
-            validity: Validity::of_field(&fields.validity),
+            validity: Validity::of(&x509),
             sha256: Sha256::of(der),
             ca_serial: ca_serial.clone(),
         })))
@@ -133,63 +134,17 @@ impl fmt::Display for SubjectAltName {
     }
 }
 
-/// The fields of a certificate that tell about its device, out of a certificate that webpki has
-/// read whole: the others are stepped over, at half of what reading them once more costs.
-struct Fields<'a> {
-    serial: &'a [u8],
-    validity: x509_parser::certificate::Validity,
-    subject: X509Name<'a>,
-    subject_alt_names: Option<&'a [u8]>,
-}
-
-impl<'a> Fields<'a> {
-    /// In the order of [RFC 5280 section 4.1](https://www.rfc-editor.org/rfc/rfc5280#section-4.1).
-    fn of(mut der: &'a [u8]) -> Result<Self, Refusal> {
-        let mut certificate = next(&mut der)?;
-        let mut tbs = next(&mut certificate)?;
-        let _version = next(&mut tbs)?;
-        let serial = next(&mut tbs)?;
-        let (_signature, _issuer) = (next(&mut tbs)?, next(&mut tbs)?);
-        let (rest, validity) =
-            x509_parser::certificate::Validity::from_der(tbs).map_err(|_| Refusal::Unreadable)?;
-        let (mut rest, subject) = X509Name::from_der(rest).map_err(|_| Refusal::Unreadable)?;
-        let _public_key = next(&mut rest)?;
-        let subject_alt_names = match rest.is_empty() {
-            true => None,
-            false => subject_alt_names(next(&mut rest)?)?,
-        };
-        Ok(Self { serial, validity, subject, subject_alt_names })
+fn subject_alt_names<'a>(
+    certificate: &X509Certificate<'a>,
+) -> Result<Vec<GeneralName<'a>>, X509Error> {
+    match certificate.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME)? {
+        None => Ok(vec![]),
+        Some(extension) => Ok(SubjectAlternativeName::from_der(extension.value)?.1.general_names),
     }
 }
 
-/// The value of the extension, which stands in a certificate once at most.
-fn subject_alt_names(mut tagged: &[u8]) -> Result<Option<&[u8]>, Refusal> {
-    let mut extensions = next(&mut tagged)?;
-    let mut found = None;
-    while !extensions.is_empty() {
-        let mut extension = next(&mut extensions)?;
-        let id = next(&mut extension)?;
-        let mut value = next(&mut extension)?;
-        if !extension.is_empty() {
-            // That was whether it is critical.
-            value = next(&mut extension)?;
-        }
-        if id == OID_X509_EXT_SUBJECT_ALT_NAME.as_bytes() && found.replace(value).is_some() {
-            return Err(Refusal::Unreadable);
-        }
-    }
-    Ok(found)
-}
-
-/// Takes one element off and returns what is in it.
-fn next<'a>(elements: &mut &'a [u8]) -> Result<&'a [u8], Refusal> {
-    let (rest, element) = Any::from_der(elements).map_err(|_| Refusal::Unreadable)?;
-    *elements = rest;
-    Ok(element.data)
-}
-
-fn only_common_name(subject: &X509Name<'_>) -> Option<String> {
-    let mut names = subject.iter_common_name();
+fn only_common_name(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut names = certificate.subject().iter_common_name();
     match (names.next(), names.next()) {
         (Some(only), None) => only.as_str().ok().map(ToOwned::to_owned),
         _ => None,
