@@ -24,7 +24,7 @@ use super::links::Links;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use super::state::Moment;
-use super::verdict::{PathCa, Verdict};
+use super::verdict::{PathCa, Seen, Verdict};
 use crate::certificate::{CaIdentity, SerialNumber};
 
 /// What one chain is held against.
@@ -121,20 +121,15 @@ impl PathCheck<'_> {
             let der = intermediate.der();
             let serial = check_intermediate(&der)?;
             let identity = CaIdentity::of(intermediate).ok_or(Refusal::UnusualKey)?;
-            let record = match self.registry.index().standing(&identity) {
-                Standing::Unregistered => None,
-                Standing::Active(record) => Some(self.in_time(record)?),
+            let seen = match self.registry.index().standing(&identity) {
+                Standing::Unregistered => Seen::Unregistered(identity),
+                Standing::Active(record) => Seen::Registered(self.in_time(record)?),
                 Standing::Inactive(serial) => return Err(Refusal::InactiveCa(serial)),
             };
-            cas.push(PathCa { identity, serial, record });
+            cas.push(PathCa { serial, seen });
         }
-        let record = self.check_anchor(anchor, cas.len())?;
-        let certificate = anchor.certificate();
-        cas.push(PathCa {
-            identity: certificate.identity().clone(),
-            serial: certificate.serial().clone(),
-            record: Some(record),
-        });
+        let seen = Seen::Registered(self.check_anchor(anchor, cas.len())?);
+        cas.push(PathCa { serial: anchor.certificate().serial().clone(), seen });
         Ok(cas)
     }
 

@@ -107,11 +107,18 @@ impl CaRegistry {
         let _ledger = self.writer();
         let authority = self.get(serial)?;
         let changed = authority.set_status(status);
-        let others = self.index.twins(authority.certificate().identity());
-        let others = others.filter(|twin| !Arc::ptr_eq(twin, &authority));
-        let active = others.filter(|twin| twin.status() == CaStatus::Active);
-        let active_twins = active.map(|twin| twin.certificate().serial().clone()).collect();
+        let active_twins = match status {
+            CaStatus::Active => vec![],
+            CaStatus::Inactive => self.active_twins(&authority),
+        };
         Some(StatusChange { changed, active_twins })
+    }
+
+    fn active_twins(&self, authority: &Arc<Authority>) -> Vec<SerialNumber> {
+        let twins = self.index.twins(authority.certificate().identity());
+        let others = twins.filter(|twin| !Arc::ptr_eq(twin, authority));
+        let active = others.filter(|twin| twin.status() == CaStatus::Active);
+        active.map(|twin| twin.certificate().serial().clone()).collect()
     }
 
     /// Forgets a CA. Whoever still holds its record sees it inactive.
@@ -147,7 +154,7 @@ impl fmt::Debug for CaRegistry {
 pub(crate) struct StatusChange {
     /// Whether it was another one before.
     pub(crate) changed: bool,
-    /// The other active records with the same subject and key.
+    /// After a deactivation, the other active records with the same subject and key.
     pub(crate) active_twins: Vec<SerialNumber>,
 }
 

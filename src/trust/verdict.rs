@@ -26,7 +26,7 @@ impl Verdict {
         for ca in &self.path {
             ca.check_unchanged(registry)?;
         }
-        if let Some(anchor) = self.path.last().and_then(|ca| ca.record.as_ref()) {
+        if let Some(Seen::Registered(anchor)) = self.path.last().map(|ca| &ca.seen) {
             anchor.authority.note_success();
         }
         Ok(self.device)
@@ -41,19 +41,27 @@ impl Verdict {
 /// One CA on a path.
 #[derive(Clone, Debug)]
 pub(super) struct PathCa {
-    pub(super) identity: CaIdentity,
+    /// Of the certificate on the path, which need not be the registered one.
     pub(super) serial: SerialNumber,
-    /// Its record, where it is registered.
-    pub(super) record: Option<SeenRecord>,
+    pub(super) seen: Seen,
+}
+
+/// What was registered about a CA when a path was found through it.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    /// A record with its subject and key.
+    Registered(SeenRecord),
+    /// Nothing about this subject and key.
+    Unregistered(CaIdentity),
 }
 
 impl PathCa {
     fn check_unchanged(&self, registry: &CaRegistry) -> Result<(), Refusal> {
         let changed = || Refusal::ChangedMeanwhile(self.serial.clone());
-        match &self.record {
-            Some(record) if record.authority.word() == record.word => Ok(()),
-            Some(_) => Err(changed()),
-            None => match registry.index().standing(&self.identity) {
+        match &self.seen {
+            Seen::Registered(record) if record.authority.word() == record.word => Ok(()),
+            Seen::Registered(_) => Err(changed()),
+            Seen::Unregistered(identity) => match registry.index().standing(identity) {
                 Standing::Unregistered => Ok(()),
                 Standing::Active(_) | Standing::Inactive(_) => Err(changed()),
             },
