@@ -4,14 +4,15 @@
 //! over: each has a name (or not), a serial number, a key identifier and a key of its own, and a
 //! certificate of the usual size, but nobody has its private key, so that 100,000 of them are made
 //! in seconds. Its public key has the form of a point on P-256 and need not be one, and its
-//! signature is none: a CA's own is never checked. No device of a bench leads to such a CA.
+//! signature is none: that of a CA which another one signed is never checked. No device of a bench
+//! leads to such a CA.
 
 #![allow(dead_code, reason = "each bench that includes this file uses a part of it")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mqtls::{CaCertificate, CaStatus};
-use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
+use rcgen::{Issuer, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 
 use crate::support::{Door, TestCa, ca_params};
 
@@ -52,7 +53,8 @@ impl Fleet {
 
 /// The certificate of a CA whose private key nobody has.
 pub(crate) fn passed_over(name: &str) -> CaCertificate {
-    let certificate = ca_params(name).self_signed(&NoKey::next()).unwrap();
+    let signer = Issuer::new(ca_params("issuer of CAs"), NoKey::next());
+    let certificate = ca_params(name).signed_by(&NoKey::next(), &signer).unwrap();
     CaCertificate::from_der(certificate.der()).unwrap()
 }
 

@@ -14,7 +14,7 @@
 //! Both sides hold as many names as the size says, seven in ten exact and three in ten wildcards,
 //! each with an `Arc` and a chain of its own. Both are asked the same names in the same shuffled
 //! order: 70 % stand in the table, 20 % are covered by a wildcard, 10 % by the default alone. The
-//! size of 1,000,000 takes 3 GB and is there under `MQTLS_BENCH_MILLION=1`.
+//! size of 1,000,000 takes 1.8 GB and is there under `MQTLS_BENCH_MILLION=1`.
 //!
 //! **`disturbed`** asks whether a reader notices a writer. Both sides are the same thread and the
 //! same resolver, whichever table is in force: mqtls' blocks of lookups are those in which a second
