@@ -19,12 +19,10 @@
 //! **`disturbed`** asks whether a reader notices a writer. Both sides are the same thread and the
 //! same resolver, whichever table is in force: mqtls' blocks of lookups are those in which a second
 //! thread publishes ten times a second, the baseline's those in which it sleeps. It alternates two
-//! maps with the same names and other certificates. They are built before a block and the tables
-//! that they replaced are freed after it, so that the blocks are as disturbed as a writer's turning
-//! to another table makes them; every table is new memory for the reader all the same. Before each
-//! block every name is asked once, so that what a table cost to fetch is paid in the block in which
-//! it came. A block is long beside that, so it is an iteration here and is timed as a whole; what
-//! the summary names is one lookup.
+//! maps with the same names and other certificates, which were built beforehand. Before each block
+//! every name is asked once, so that what a table cost to fetch is paid in the block in which it
+//! came. A block is long beside that, so it is an iteration here and is timed as a whole; what the
+//! summary names is one lookup.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
 
 use std::cell::RefCell;
@@ -39,7 +37,7 @@ use names::{Certificates, Client, Names};
 use rustls::sign::CertifiedKey;
 use side_by_side::{Bar, Contenders, SideBySide, Terms, each, whole};
 use support::provider;
-use writer::{Pace, Writer};
+use writer::Writer;
 
 mod names;
 mod side_by_side;
@@ -85,13 +83,14 @@ fn beside_itself(
 ) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut(u64) -> Duration> {
     let (names, sets) = (Names::of(size), Certificates::new().sets(size));
     let maps = [names.map(&sets, 0), names.map(&sets, 1)];
-    let writer = Writer::of(maps, Pace { pause: Duration::from_millis(100), prebuilt: 8 });
+    let writer = Writer::of(maps, Duration::from_millis(100));
     let client = Rc::new(RefCell::new(Client::new(writer.resolver(), names.asked())));
     let quiet_client = Rc::clone(&client);
     Contenders {
         mqtls: each(move || {
             let client = &mut *client.borrow_mut();
-            writer.during(client, Client::warm_up, |client| ask(client, lookups))
+            client.warm_up();
+            writer.during(|| ask(client, lookups))
         }),
         baseline: each(move || {
             let client = &mut *quiet_client.borrow_mut();

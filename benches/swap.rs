@@ -1,7 +1,8 @@
 //! What does a reader notice while tables are replaced, and what do tables and registries weigh?
 //!
 //! **Timed** is every single lookup, `SniResolver::choose` as in the bench `lookup`, while a second
-//! thread copies, publishes and frees tables one right after the other, as no operator does. **The
+//! thread publishes tables one right after the other, as no operator does: two maps in turn, built
+//! beforehand, each publication with its index by id and the sweep of what it replaced. **The
 //! baseline** is the same thread on the same resolver while that thread sleeps. Blocks of either
 //! alternate; before each, every name is asked once.
 //!
@@ -23,7 +24,7 @@ use mqtls::sni::SniPublisher;
 use names::{Certificates, Client, Names};
 use side_by_side::{Bar, Contenders, SideBySide, Terms, each, measures};
 use support::provider;
-use writer::{Pace, Writer};
+use writer::Writer;
 
 mod fleet;
 mod names;
@@ -55,13 +56,14 @@ fn contenders(
 ) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut(u64) -> Duration> {
     let (names, sets) = (Names::of(size), Certificates::new().sets(size));
     let maps = [names.map(&sets, 0), names.map(&sets, 1)];
-    let writer = Writer::of(maps, Pace { pause: Duration::ZERO, prebuilt: 0 });
+    let writer = Writer::of(maps, Duration::ZERO);
     let client = Rc::new(RefCell::new(Client::new(writer.resolver(), names.asked())));
     let quiet_client = Rc::clone(&client);
     Contenders {
         mqtls: each(move || {
             let (client, storm) = (&mut *client.borrow_mut(), &mut *storm.borrow_mut());
-            writer.during(client, Client::warm_up, |client| storm.time(client))
+            client.warm_up();
+            writer.during(|| storm.time(client))
         }),
         baseline: each(move || {
             let client = &mut quiet_client.borrow_mut();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
@@ -13,9 +14,12 @@ use crate::name::{HostName, NamePattern, canonical, parent_of};
 /// wildcard one label above it, then the default. A lookup probes at most two hash tables (their
 /// hasher seeded at random) and allocates nothing for a name in lower case.
 ///
-/// There is deliberately no way to change a table: a writer builds the next one in full.
-#[derive(Clone)]
-pub struct SniMap<T> {
+/// There is deliberately no way to change a table: a writer builds the next one in full. Cloning one
+/// therefore copies nothing, so that a table that was built beforehand can be published in no time,
+/// and again.
+pub struct SniMap<T>(Arc<Tables<T>>);
+
+struct Tables<T> {
     exact: HashMap<HostName, T>,
     /// By the name that follows the `*.`.
     wildcard: HashMap<HostName, T>,
@@ -25,7 +29,7 @@ pub struct SniMap<T> {
 impl<T> SniMap<T> {
     /// A table of `entries` with `default` for all other names.
     pub fn new(default: T, entries: BTreeMap<NamePattern, T>) -> Self {
-        let mut map = Self { exact: HashMap::new(), wildcard: HashMap::new(), default };
+        let mut map = Tables { exact: HashMap::new(), wildcard: HashMap::new(), default };
         for (pattern, value) in entries {
             match pattern {
                 NamePattern::Exact(name) => map.exact.insert(name, value),
@@ -34,14 +38,14 @@ impl<T> SniMap<T> {
         }
         map.exact.shrink_to_fit();
         map.wildcard.shrink_to_fit();
-        map
+        Self(Arc::new(map))
     }
 
     /// The most specific answer for a server name as a client asked for it; the default where it
     /// asked for none.
     pub fn lookup(&self, asked: Option<&str>) -> Hit<'_, T> {
         let found = self.find_map(asked, Some);
-        found.map_or(Hit { rule: Rule::Default, value: &self.default }, |(rule, value)| Hit {
+        found.map_or(Hit { rule: Rule::Default, value: &self.0.default }, |(rule, value)| Hit {
             rule,
             value,
         })
@@ -54,38 +58,40 @@ impl<T> SniMap<T> {
         asked: Option<&str>,
         choose: impl Fn(&'a T) -> Option<R>,
     ) -> Option<(Rule, R)> {
+        let Tables { exact, wildcard, default } = self.0.as_ref();
         if let Some(asked) = asked {
             let name = canonical(asked);
-            if let Some(chosen) = self.exact.get(name.as_ref()).and_then(&choose) {
+            if let Some(chosen) = exact.get(name.as_ref()).and_then(&choose) {
                 return Some((Rule::Exact, chosen));
             }
-            let parent = if self.wildcard.is_empty() { None } else { parent_of(&name) };
-            let covering = parent.and_then(|parent| self.wildcard.get(parent));
+            let parent = if wildcard.is_empty() { None } else { parent_of(&name) };
+            let covering = parent.and_then(|parent| wildcard.get(parent));
             if let Some(chosen) = covering.and_then(&choose) {
                 return Some((Rule::Wildcard, chosen));
             }
         }
-        choose(&self.default).map(|chosen| (Rule::Default, chosen))
+        choose(default).map(|chosen| (Rule::Default, chosen))
     }
 
     /// The value that answers where no pattern does.
     pub fn default_value(&self) -> &T {
-        &self.default
+        &self.0.default
     }
 
     /// The value that stands under this very pattern, whether or not it also covers others.
     pub fn get(&self, pattern: &NamePattern) -> Option<&T> {
         match pattern {
-            NamePattern::Exact(name) => self.exact.get(name),
-            NamePattern::Wildcard(parent) => self.wildcard.get(parent),
+            NamePattern::Exact(name) => self.0.exact.get(name),
+            NamePattern::Wildcard(parent) => self.0.wildcard.get(parent),
         }
     }
 
     /// Every pattern with its value, in no order; the default is not among them.
     pub fn iter(&self) -> impl Iterator<Item = (NamePattern, &T)> {
         let exact =
-            self.exact.iter().map(|(name, value)| (NamePattern::Exact(name.clone()), value));
+            self.0.exact.iter().map(|(name, value)| (NamePattern::Exact(name.clone()), value));
         let wildcard = self
+            .0
             .wildcard
             .iter()
             .map(|(parent, value)| (NamePattern::Wildcard(parent.clone()), value));
@@ -94,12 +100,13 @@ impl<T> SniMap<T> {
 
     /// Every value, the default among them, in no order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.exact.values().chain(self.wildcard.values()).chain([&self.default])
+        let Tables { exact, wildcard, default } = self.0.as_ref();
+        exact.values().chain(wildcard.values()).chain([default])
     }
 
     /// How many patterns there are.
     pub fn len(&self) -> usize {
-        self.exact.len() + self.wildcard.len()
+        self.0.exact.len() + self.0.wildcard.len()
     }
 
     /// Whether the default answers every name.
@@ -108,19 +115,27 @@ impl<T> SniMap<T> {
     }
 }
 
+impl<T> Clone for SniMap<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<T: PartialEq> PartialEq for SniMap<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.default == other.default
-            && self.exact == other.exact
-            && self.wildcard == other.wildcard
+        let (ours, theirs) = (self.0.as_ref(), other.0.as_ref());
+        std::ptr::eq(ours, theirs)
+            || ours.default == theirs.default
+                && ours.exact == theirs.exact
+                && ours.wildcard == theirs.wildcard
     }
 }
 
 impl<T> fmt::Debug for SniMap<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SniMap")
-            .field("exact", &self.exact.len())
-            .field("wildcard", &self.wildcard.len())
+            .field("exact", &self.0.exact.len())
+            .field("wildcard", &self.0.wildcard.len())
             .finish_non_exhaustive()
     }
 }
