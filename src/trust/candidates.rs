@@ -48,6 +48,9 @@ impl Candidates {
 
     /// The next one that is active.
     pub(super) fn next(&mut self) -> Option<Arc<Authority>> {
+        if let [only] = self.bearers.as_slice() {
+            return if self.looked_at_all { None } else { self.only(&Arc::clone(only)) };
+        }
         while self.next.is_empty() {
             if let Some(hinted) = self.hinted.pop() {
                 self.queue(&hinted);
@@ -62,6 +65,16 @@ impl Candidates {
         let next = self.next.pop()?;
         self.tried.push(Arc::clone(&next));
         Some(next)
+    }
+
+    /// The one that bears its name alone, as nearly all do: nothing is to be put in order.
+    fn only(&mut self, only: &Arc<Authority>) -> Option<Arc<Authority>> {
+        self.looked_at_all = true;
+        if only.status() == CaStatus::Active {
+            return Some(Arc::clone(only));
+        }
+        self.inactive = Some(only.certificate().serial().clone());
+        None
     }
 
     /// An inactive one that bears the name, once all have been tried.

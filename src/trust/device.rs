@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
@@ -11,6 +11,7 @@ use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
 use x509_parser::nom::Parser;
 use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Name;
 
 use super::refusal::Refusal;
 use crate::certificate::{SerialNumber, Sha256, Validity};
@@ -20,12 +21,13 @@ use crate::certificate::{SerialNumber, Sha256, Validity};
 /// Every text in it was chosen by whoever made the certificate: escape it before it reaches a log
 /// line, a topic or a path. A common name is unique for its CA at most: tell devices apart by
 /// [`ca_serial`](Self::ca_serial) with [`serial`](Self::serial), or by [`sha256`](Self::sha256).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Device(Arc<Facts>);
 
-#[derive(Debug)]
 struct Facts {
-    subject: String,
+    /// The subject's DER, and its text once somebody asks for it: few do, and making it costs a
+    /// tenth of all that is read here.
+    subject: (Box<[u8]>, OnceLock<String>),
     common_name: Option<String>,
     subject_alt_names: Vec<SubjectAltName>,
     serial: SerialNumber,
@@ -44,7 +46,7 @@ impl Device {
         let (_, x509) = parser.parse(der).map_err(|_| Refusal::Unreadable)?;
         let names = subject_alt_names(&x509).map_err(|_| Refusal::Unreadable)?;
         Ok(Self(Arc::new(Facts {
-            subject: x509.subject().to_string(),
+            subject: (x509.subject().as_raw().into(), OnceLock::new()),
             common_name: only_common_name(&x509),
             subject_alt_names: names.iter().filter_map(SubjectAltName::of).collect(),
             serial: SerialNumber::from_der_content(x509.raw_serial())
@@ -57,7 +59,10 @@ impl Device {
 
     /// The subject, as `CN=…, O=…`.
     pub fn subject(&self) -> &str {
-        &self.0.subject
+        let (der, text) = &self.0.subject;
+        // Never the default: it was read once already.
+        let read = || X509Name::from_der(der).map(|(_, name)| name.to_string());
+        text.get_or_init(|| read().unwrap_or_default())
     }
 
     /// The common name, where the subject has exactly one.
@@ -89,6 +94,19 @@ impl Device {
     /// which is not the certificate's own issuer where unregistered intermediates lie between.
     pub fn ca_serial(&self) -> &SerialNumber {
         &self.0.ca_serial
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("subject", &self.subject())
+            .field("subject_alt_names", &self.subject_alt_names())
+            .field("serial", &self.serial())
+            .field("validity", &self.validity())
+            .field("sha256", &self.sha256())
+            .field("ca_serial", &self.ca_serial())
+            .finish()
     }
 }
 
