@@ -58,7 +58,7 @@ impl CaCertificate {
             return Err(CaCertificateError::PrivateKey);
         }
         let mut sections = sections.plain;
-        let strangers = |(kind, _): &(SectionKind, Vec<u8>)| match kind {
+        let strangers = |(kind, _): &(SectionKind, _)| match kind {
             SectionKind::Certificate => None,
             SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
                 Some(CaCertificateError::PrivateKey)

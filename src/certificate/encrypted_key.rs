@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::password::Password;
 
-/// A private key in PKCS#8, encrypted ([RFC 5958 section 3](https://www.rfc-editor.org/rfc/rfc5958#section-3))
-/// by PBES2 with AES, as `openssl pkcs8 -topk8` does it.
+/// A private key in PKCS#8, encrypted by PBES2 with AES, as `openssl pkcs8 -topk8` does it
+/// ([RFC 5958 section 3](https://www.rfc-editor.org/rfc/rfc5958#section-3)).
 pub(super) struct EncryptedKey(SecretDocument);
 
 impl EncryptedKey {

@@ -30,22 +30,26 @@ impl CertificateMaterial {
     ///
     /// Opening an encrypted key is slow on purpose: up to about a second.
     pub fn from_pem(text: &[u8], password: Option<&Password>) -> Result<Self, MaterialError> {
-        if is_pkcs12(text) {
-            return Err(MaterialError::Pkcs12);
-        }
-        let sections = pem::sections(text)?;
+        let sections = pem::sections(text).map_err(|error| match is_pkcs12(text) {
+            true => MaterialError::Pkcs12,
+            false => error.into(),
+        })?;
         let mut chain = Vec::new();
         let mut keys = Vec::new();
-        for (kind, der) in sections.plain {
-            match kind {
-                SectionKind::Certificate => chain.push(CertificateDer::from(der)),
-                SectionKind::PrivateKey => keys.push(PrivateKeyDer::Pkcs8(der.into())),
-                SectionKind::RsaPrivateKey => keys.push(PrivateKeyDer::Pkcs1(der.into())),
-                SectionKind::EcPrivateKey => keys.push(PrivateKeyDer::Sec1(der.into())),
+        for (kind, mut der) in sections.plain {
+            let mut der = || std::mem::take(&mut *der);
+            let key = match kind {
+                SectionKind::Certificate => {
+                    chain.push(CertificateDer::from(der()));
+                    continue;
+                }
+                SectionKind::PrivateKey => PrivateKeyDer::Pkcs8(der().into()),
+                SectionKind::RsaPrivateKey => PrivateKeyDer::Pkcs1(der().into()),
+                SectionKind::EcPrivateKey => PrivateKeyDer::Sec1(der().into()),
                 _ => return Err(MaterialError::UnexpectedSection(kind)),
-            }
+            };
+            keys.push(Zeroizing::new(key));
         }
-        let mut keys: Vec<_> = keys.into_iter().map(Zeroizing::new).collect();
         let count = keys.len() + sections.encrypted_keys.len();
         if count > 1 {
             return Err(MaterialError::SeveralKeys(count));
@@ -125,7 +129,7 @@ pub enum MaterialError {
     PasswordForPlainKey,
 }
 
-/// Whether this looks like a PKCS#12 file: a DER SEQUENCE that begins with version 3
+/// Whether what is no PEM looks like a PKCS#12 file: a DER SEQUENCE that begins with version 3
 /// ([RFC 7292 section 4](https://www.rfc-editor.org/rfc/rfc7292#section-4)). Only for a better error:
 /// it is refused either way.
 fn is_pkcs12(text: &[u8]) -> bool {

@@ -4,13 +4,14 @@
 //! for here: encrypted keys are handed out, all others refused by name.
 
 use rustls_pki_types::pem::{SectionKind, SliceIter};
+use zeroize::Zeroizing;
 
 use super::encrypted_key::EncryptedKey;
 
 /// What a PEM text holds.
 pub(super) struct Sections {
     /// Kind and DER of each section but the encrypted keys, in order.
-    pub(super) plain: Vec<(SectionKind, Vec<u8>)>,
+    pub(super) plain: Vec<(SectionKind, Zeroizing<Vec<u8>>)>,
     pub(super) encrypted_keys: Vec<EncryptedKey>,
 }
 
@@ -46,7 +47,9 @@ pub(super) fn sections(text: &[u8]) -> Result<Sections, PemError> {
     let mut plain = Vec::new();
     for section in SliceIter::<(SectionKind, Vec<u8>)>::new(text) {
         let position = plain.len() + 1;
-        plain.push(section.map_err(|_| PemError::Malformed { position })?);
+        let (kind, der) = section.map_err(|_| PemError::Malformed { position })?;
+        // Any may be a private key, whatever becomes of the text.
+        plain.push((kind, Zeroizing::new(der)));
     }
     let encrypted_keys = encrypted_keys(text)?;
     if plain.is_empty() && encrypted_keys.is_empty() {

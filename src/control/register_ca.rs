@@ -40,13 +40,18 @@ pub struct RegisterCaResponse {
 impl RegisterCa {
     /// Applies the operation. A handshake that starts after this has returned sees the CA.
     ///
+    /// What a handshake would not accept is refused now, asked of the same crypto provider: a key of
+    /// a kind that it does not verify, and where the CA signed its own certificate, a signature that
+    /// is not good. Of a CA that another one signed nothing by its own key is at hand: that the key
+    /// works is its issuer's word.
+    ///
     /// # Errors
     ///
     /// `MqttInstanceNotFound`; `SnNotUnique` where the serial number is taken, by the same
-    /// certificate or by another; `CertificateContentError` where the certificate has expired or
-    /// the crypto provider cannot use its key; `CaNumExceed` where too many certificates of one
-    /// subject and key are registered; `ParameterFieldCheckFailed` for a name that is too long.
-    /// Nothing has changed then.
+    /// certificate or by another; `CertificateContentError` where the certificate has expired,
+    /// the crypto provider cannot use its key, or its own signature is not good; `CaNumExceed`
+    /// where too many certificates of one subject and key are registered;
+    /// `ParameterFieldCheckFailed` for a name that is too long. Nothing has changed then.
     pub fn apply(
         &self,
         instances: &Instances,

@@ -86,8 +86,9 @@ impl SetSniConfig {
     }
 
     /// Applies the operation. Blocks while it asks the source for certificates and reads keys; in
-    /// async code wrap it in `spawn_blocking`. A handshake that starts after this has returned is answered from the
-    /// new map. The same configuration once more changes nothing, down to the pointers.
+    /// async code wrap it in `spawn_blocking`. A handshake that starts after this has returned is
+    /// answered from the new map. The same configuration once more changes nothing, down to the
+    /// pointers.
     ///
     /// # Errors
     ///

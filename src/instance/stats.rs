@@ -37,7 +37,7 @@ outcomes! {
     QueueFull,
     /// It had held its permit for long when somebody waited for one.
     Stalled,
-    /// What came was no ClientHello, or one that rustls does not speak.
+    /// What came was no TLS that rustls speaks, in the ClientHello or later in the handshake.
     ProtocolError,
     /// The client went away, or its network did, perhaps before its connection was accepted.
     ClientGone,
@@ -63,6 +63,8 @@ outcomes! {
     CaNotValid,
     /// The chain is not valid: expired, for another use, against a constraint.
     ChainInvalid,
+    /// The clock did not answer.
+    NoTime,
     /// The client did not prove that it holds the certificate's key.
     NotProven,
     /// It came when the acceptor was draining.
@@ -93,7 +95,7 @@ impl From<&Refusal> for Outcome {
             Refusal::PathTooLong(_) | Refusal::NoKeyCertSign | Refusal::Invalid(_) => {
                 Self::ChainInvalid
             }
-            Refusal::NoTime => Self::ProtocolError,
+            Refusal::NoTime => Self::NoTime,
             Refusal::NotProven => Self::NotProven,
         }
     }
@@ -163,6 +165,6 @@ mod tests {
         for (times, (outcome, count)) in (1..).zip(stats.iter()) {
             assert_eq!(count, times, "{outcome:?}");
         }
-        assert_eq!(stats.refused(), (2..=23).sum::<u64>(), "neither the first nor the last");
+        assert_eq!(stats.refused(), (2..=24).sum::<u64>(), "neither the first nor the last");
     }
 }

@@ -104,7 +104,8 @@ impl Acceptor {
 
     /// Takes a stream through the handshake to the gate.
     ///
-    /// A task of its own for each stream is up to the caller. Dropping the future closes the
+    /// An accept loop that does not ask [`next`](Self::next) calls [`Instance::sweep`] itself now and
+    /// then. A task of its own for each stream is up to the caller. Dropping the future closes the
     /// stream; such a connection is in no counter, and every place that it took is free again.
     ///
     /// # Errors
@@ -153,8 +154,15 @@ impl Acceptor {
     /// Each second that it is awaited, and between connections, certificates that were replaced are
     /// freed ([`Instance::sweep`]).
     ///
+    /// `None` comes when a drain begins, not when it has ended: `drain` once more and await that
+    /// before you let go of what still runs.
+    ///
     /// Dropping the future loses no connection if dropping that of `accept` does not; those of
     /// tokio's listeners do not. How long to wait is remembered.
+    ///
+    /// # Panics
+    ///
+    /// When the tokio runtime has no time driver.
     pub async fn next<T, F>(&self, accept: impl FnMut() -> F) -> Option<T>
     where
         F: Future<Output = io::Result<T>>,
@@ -183,6 +191,10 @@ impl Acceptor {
     /// Dropping the future leaves the entrance closed; then the handshakes' own deadlines count. Any
     /// number of drains may go on at a time, each with a report of its own, and the earliest
     /// deadline counts.
+    ///
+    /// # Panics
+    ///
+    /// Where it is awaited, when the tokio runtime has no time driver.
     pub fn drain(&self, deadline: Duration) -> impl Future<Output = Drained> + use<> {
         let deadline = Instant::now() + deadline.min(LONGEST);
         let entrance = Arc::clone(&self.entrance);

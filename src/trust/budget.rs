@@ -99,7 +99,7 @@ impl ExtendedKeyUsageValidator for MeteredUsage<'_> {
     }
 }
 
-/// One path needs one check for each of its certificates but the anchor, so at most nine here; the
+/// One path needs one check for each of its certificates but the anchor, so at most seven; the
 /// rest is room for candidates that share a name.
 const MAX_CHECKS: u32 = 16;
 /// One path takes a step for each of its certificates but the anchor, so at most seven; the rest is

@@ -21,8 +21,8 @@ pub(super) struct CaIndex {
 }
 
 impl CaIndex {
-    /// Adds a record. The index by key comes first here and goes last in [`remove`](Self::remove):
-    /// a path must never meet a candidate whose key the state check does not know.
+    /// Adds a record. Before all three are changed a handshake may meet one of them: whatever it finds,
+    /// the gate asks again.
     pub(super) fn insert(&self, authority: &Arc<Authority>) {
         let identity = authority.certificate().identity();
         add(&self.by_public_key, identity.key().into(), authority);

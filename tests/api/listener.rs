@@ -97,6 +97,32 @@ async fn c01_the_whole_deadline_also_ends_the_hello() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c01_no_setting_is_too_large() {
+    let door = Door::open_with(ClientAuth::Disabled);
+    let forever = || {
+        let acceptor = door.acceptor.clone().deadline(Duration::MAX).hello_deadline(Duration::MAX);
+        acceptor.patience(Duration::MAX).permits(usize::MAX).waiting(usize::MAX).hellos(usize::MAX)
+    };
+    let (near, far) = pipes(4096);
+    let connector = TlsConnector::from(Arc::new(client(None, VERSIONS[1])));
+    let acceptor = forever();
+    let (server, connected) =
+        tokio::join!(acceptor.accept(far), connector.connect(server_name(), near));
+    server.unwrap();
+    connected.unwrap();
+    assert_eq!(forever().drain(Duration::MAX).await.cut, 0);
+
+    let start = Instant::now();
+    let (_silent, far) = tokio::io::duplex(64);
+    assert!(matches!(forever().accept(far).await, Err(Refused::Draining)));
+    let start_over = Acceptor::new(&door.instance).deadline(Duration::MAX);
+    let start_over = start_over.hello_deadline(Duration::MAX);
+    let (_silent, far) = tokio::io::duplex(64);
+    assert!(matches!(start_over.accept(far).await, Err(Refused::HelloTimeout)));
+    assert_in_time(start, Duration::from_secs(3600));
+}
+
+#[tokio::test(start_paused = true)]
 async fn c01_a_client_that_never_reads_its_alert_is_left_after_a_second() {
     let door = Door::unconfigured(ClientAuth::Required, provider());
     let start = Instant::now();

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::{ClientAuth, Device, Refusal};
@@ -28,11 +29,12 @@ fn serve<R>(
         scope.spawn(move || {
             let name = ServerName::try_from("localhost").unwrap();
             let connection = ClientConnection::new(Arc::clone(client), name).unwrap();
-            let mut stream = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+            let mut stream =
+                StreamOwned::new(connection, patient(TcpStream::connect(address).unwrap()));
             stream.write_all(b"?").unwrap();
             assert_eq!(stream.read(&mut [0; 1]).unwrap(), 1);
         });
-        let (tcp, _) = listener.accept().unwrap();
+        let tcp = patient(listener.accept().unwrap().0);
         let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(server)).unwrap(), tcp);
         assert!(stream.conn.is_handshaking());
         assert_eq!(stream.read(&mut [0; 1]).unwrap(), 1);
@@ -40,6 +42,12 @@ fn serve<R>(
         stream.write_all(b"!").unwrap();
         verdict
     })
+}
+
+/// The same stream, which fails a test that would wait for ever.
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
 }
 
 fn name(device: Option<Device>) -> Option<String> {
@@ -190,7 +198,7 @@ fn talk(
     let address = listener.local_addr().unwrap();
     std::thread::scope(|scope| {
         let far = scope.spawn(move || {
-            let mut tcp = listener.accept()?.0;
+            let mut tcp = patient(listener.accept()?.0);
             let mut connection = ServerConnection::new(Arc::clone(server)).unwrap();
             let talked = Stream::new(&mut connection, &mut tcp).read_exact(&mut [0; 1]);
             if let Err(error) = talked {
@@ -208,7 +216,7 @@ fn talk(
         let near = || {
             let name = ServerName::try_from("localhost").unwrap();
             let mut connection = ClientConnection::new(Arc::clone(client), name).unwrap();
-            let mut tcp = TcpStream::connect(address)?;
+            let mut tcp = patient(TcpStream::connect(address)?);
             let mut stream = Stream::new(&mut connection, &mut tcp);
             stream.write_all(b"?")?;
             stream.read_exact(&mut [0; 1])?;

@@ -86,6 +86,15 @@ async fn p04_without_a_key_id_eight_are_tried_in_the_order_of_last_success() {
             assert!(door.believes(&device));
             assert_eq!(examinations.take(), [checks]);
         }
+        // Also one that has been there before.
+        door.knock(Some(&last.device("device")), version).await.admitted().await;
+        examinations.take();
+        assert!(door.believes(&device));
+        assert_eq!(examinations.take(), [1]);
+        for ca in &cas[142..149] {
+            door.knock(Some(&ca.device("device")), version).await.admitted().await;
+        }
+        examinations.take();
         // The ninth is one too many.
         door.knock(Some(&cas[0].device("device")), version).await.admitted().await;
         examinations.take();
@@ -185,4 +194,21 @@ async fn p04_an_intermediate_with_a_registered_cas_key_id_is_still_a_strangers()
             examinations.take();
         }
     }
+}
+
+#[tokio::test]
+async fn p04_no_more_than_8192_of_one_name_are_looked_at_for_a_leaf_without_a_key_id() {
+    let examinations = Examinations::watch();
+    let (door, _) = many(8_191);
+    let (within, beyond) = (TestCa::root("fleet"), TestCa::root("fleet"));
+    for ca in [&within, &beyond] {
+        door.register(ca, Active).unwrap();
+        door.knock(Some(&ca.device("device")), VERSIONS[1]).await.admitted().await;
+        assert_eq!(examinations.take(), [1], "its key id leads to it");
+    }
+    door.knock(Some(&without_key_id(&within)), VERSIONS[1]).await.admitted().await;
+    assert_eq!(examinations.take(), [1]);
+    let refusal = door.knock(Some(&without_key_id(&beyond)), VERSIONS[1]).await.not_believed();
+    assert_eq!(refusal, Refusal::TooManyCandidates);
+    assert_eq!(examinations.take(), [8]);
 }

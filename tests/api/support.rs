@@ -1051,7 +1051,14 @@ impl Examinations {
 
     /// What was seen since the last call.
     pub(crate) fn take(&self) -> Vec<u64> {
+        REASONS.take();
         SIGNATURE_CHECKS.take()
+    }
+
+    /// Why chains were refused since the last call of either.
+    pub(crate) fn take_reasons(&self) -> Vec<String> {
+        SIGNATURE_CHECKS.take();
+        REASONS.take()
     }
 
     /// Waits for the next one.
@@ -1068,6 +1075,7 @@ impl Examinations {
 
 thread_local! {
     static SIGNATURE_CHECKS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    static REASONS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// For the whole process: with a subscriber per thread, a thread without one can switch the event
@@ -1096,5 +1104,9 @@ impl tracing::field::Visit for SignatureChecks {
         }
     }
 
-    fn record_debug(&mut self, _field: &Field, _value: &dyn Debug) {}
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "refusal" {
+            REASONS.with_borrow_mut(|reasons| reasons.push(format!("{value:?}")));
+        }
+    }
 }

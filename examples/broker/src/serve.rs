@@ -72,12 +72,9 @@ impl Front {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "small packets will be late");
         }
-        let connection = match self.acceptor.accept(stream).await {
-            Ok(connection) => connection,
-            Err(refused) => {
-                tracing::debug!(%peer, %refused, "handshake refused");
-                return;
-            }
+        let Ok(connection) = self.acceptor.accept(stream).await else {
+            // Counted and logged with its reason already.
+            return;
         };
         // The instance demands a certificate, so there is a device; without one there is nobody
         // to speak MQTT with.
