@@ -92,9 +92,11 @@ impl From<&Refusal> for Outcome {
             Refusal::InactiveCa(_) => Self::InactiveCa,
             Refusal::ChangedMeanwhile(_) => Self::ChangedMeanwhile,
             Refusal::CaNotYetValid(_) | Refusal::CaExpired(_) => Self::CaNotValid,
-            Refusal::PathTooLong(_) | Refusal::NoKeyCertSign | Refusal::Invalid(_) => {
-                Self::ChainInvalid
-            }
+            Refusal::PathTooLong(_)
+            | Refusal::NoKeyCertSign
+            | Refusal::NotForClientAuth
+            | Refusal::UnsupportedSignature
+            | Refusal::Invalid(_) => Self::ChainInvalid,
             Refusal::NoTime => Self::NoTime,
             Refusal::NotProven => Self::NotProven,
         }

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
-use webpki::{ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
+use webpki::{ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage};
+use x509_parser::asn1_rs::{self, Oid, oid};
 
 use super::refusal::Refusal;
 
@@ -18,9 +19,18 @@ use super::refusal::Refusal;
 pub(super) struct Budget {
     checks: AtomicU32,
     steps: AtomicU32,
+    /// What a step costs beyond one.
+    surcharge: AtomicU32,
 }
 
 impl Budget {
+    /// Makes the steps of a search dearer that has so many bytes of intermediates: each step reads
+    /// them all.
+    pub(super) fn charge_for(&self, bytes: usize) {
+        let surcharge = u32::try_from(bytes / BYTES_PER_STEP).unwrap_or(MAX_STEPS);
+        self.surcharge.store(surcharge, Ordering::Relaxed);
+    }
+
     /// What a search is refused with that asked for more than there was.
     pub(super) fn overdrawn(&self) -> Option<Refusal> {
         if self.checks.load(Ordering::Relaxed) > MAX_CHECKS {
@@ -91,12 +101,32 @@ pub(super) struct MeteredUsage<'a>(&'a Budget);
 
 impl ExtendedKeyUsageValidator for MeteredUsage<'_> {
     fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        self.0.steps.fetch_add(1, Ordering::Relaxed);
+        let cost = self.0.surcharge.load(Ordering::Relaxed).saturating_add(1);
+        self.0.steps.fetch_add(cost, Ordering::Relaxed);
         if self.0.overdrawn().is_some() {
             return Err(webpki::Error::MaximumPathBuildCallsExceeded);
         }
-        KeyUsage::client_auth().validate(purposes)
+        check_purposes(purposes)
     }
+}
+
+/// As webpki's own check, which copies every purpose of a certificate that lacks the one: there is
+/// room for ten thousand, and each candidate would be asked about them again.
+fn check_purposes(purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+    let mut purposes = purposes.take(MAX_PURPOSES).peekable();
+    // "If the extension is present, then the certificate MUST only be used for one of the purposes
+    // indicated" (RFC 5280 section 4.2.1.12).
+    if purposes.peek().is_none() {
+        return Ok(());
+    }
+    for purpose in purposes {
+        if purpose? == KeyPurposeId::new(CLIENT_AUTH.as_bytes()) {
+            return Ok(());
+        }
+    }
+    let (required, present) = (KeyUsage::client_auth(), vec![]);
+    let nothing_of_the_clients = webpki::RequiredEkuNotFoundContext { required, present };
+    Err(webpki::Error::RequiredEkuNotFoundContext(nothing_of_the_clients))
 }
 
 /// One path needs one check for each of its certificates but the anchor, so at most seven; the
@@ -105,3 +135,9 @@ const MAX_CHECKS: u32 = 16;
 /// One path takes a step for each of its certificates but the anchor, so at most seven; the rest is
 /// room for candidates that share a name, and for cross-signed ones.
 const MAX_STEPS: u32 = 48;
+/// A chain of usual intermediates costs a step each; at the limit of 32 KiB it costs four.
+const BYTES_PER_STEP: usize = 8 * 1024;
+/// How many purposes of a certificate are looked at.
+const MAX_PURPOSES: usize = 32;
+/// id-kp-clientAuth (RFC 5280 section 4.2.1.12).
+const CLIENT_AUTH: Oid<'static> = oid!(1.3.6.1.5.5.7.3.2);

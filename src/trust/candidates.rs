@@ -15,7 +15,8 @@ use crate::certificate::SerialNumber;
 #[derive(Debug)]
 pub(super) struct Candidates {
     bearers: Arc<Vec<Arc<Authority>>>,
-    has_key_id: bool,
+    /// Whether all certificates whose issuer is looked for name its key.
+    all_named: bool,
     /// Lists that are still to be tried, the next one last.
     hinted: Vec<Arc<Vec<Arc<Authority>>>>,
     /// What is next, the very next last.
@@ -30,13 +31,13 @@ impl Candidates {
     /// Those among `bearers`, the ones in `hinted` first, list by list.
     pub(super) fn of(
         bearers: Arc<Vec<Arc<Authority>>>,
-        has_key_id: bool,
+        all_named: bool,
         mut hinted: Vec<Arc<Vec<Arc<Authority>>>>,
     ) -> Self {
         hinted.reverse();
         Self {
             bearers,
-            has_key_id,
+            all_named,
             hinted,
             next: vec![],
             tried: vec![],
@@ -82,9 +83,9 @@ impl Candidates {
         self.inactive.as_ref()
     }
 
-    /// Whether some were left out although the certificate has no key id that tells them apart.
+    /// Whether some were left out although a certificate has no key id that tells them apart.
     pub(super) fn left_some_out(&self) -> bool {
-        self.incomplete && !self.has_key_id
+        self.incomplete && !self.all_named
     }
 
     /// Queues those of `records` that are active and have not been tried, as many as may be.

@@ -38,24 +38,26 @@ impl CaIndex {
         take_out(&self.by_public_key, &identity.key().into(), authority);
     }
 
-    /// The records that might have issued a certificate whose issuer is `subject`. `key_id` is
-    /// asked only where several bear the name.
+    /// The records that might have issued one of the certificates whose issuer is `subject`. Their
+    /// `key_ids` are asked for only where several bear the name.
     pub(super) fn candidates(
         &self,
         subject: &[u8],
-        key_id: impl FnOnce() -> Option<Box<[u8]>>,
+        key_ids: impl FnOnce() -> Vec<Option<Box<[u8]>>>,
     ) -> Candidates {
         let bearers = records(&self.by_subject, subject);
-        let key_id = if bearers.len() > 1 { key_id() } else { None };
+        let key_ids = if bearers.len() > 1 { key_ids() } else { vec![] };
+        let all_named = !key_ids.is_empty() && key_ids.iter().all(Option::is_some);
         let hinted = |key_id| {
             let hint = KeyHint { subject: subject.into(), key_id };
             records(&self.by_key_id, &hint)
         };
-        match key_id {
-            None => Candidates::of(bearers, false, vec![]),
-            // A CA without a key id may be the issuer whatever the certificate says.
-            Some(key_id) => Candidates::of(bearers, true, vec![hinted(Some(key_id)), hinted(None)]),
+        let mut hints: Vec<_> = key_ids.into_iter().flatten().map(Some).map(hinted).collect();
+        if !hints.is_empty() {
+            // A CA without a key id may be the issuer whatever the certificates say.
+            hints.push(hinted(None));
         }
+        Candidates::of(bearers, all_named, hints)
     }
 
     /// What is registered about a CA that stands on a path, by its subject and key.

@@ -40,21 +40,22 @@ impl<'a> Links<'a> {
         self.0.iter().map(|link| link.der.clone()).collect()
     }
 
-    /// The issuer names that lie on any way up from the leaf, the nearest first, each with a
-    /// certificate that bears it.
+    /// The issuer names that lie on any way up from the leaf, the nearest first, each with the
+    /// certificates that bear it: cross-signed ones may mean different keys by it.
     pub(super) fn issuers_from<'b>(
         &'b self,
         leaf: &'b EndEntityCert<'_>,
         leaf_der: &'b CertificateDer<'_>,
-    ) -> Vec<(&'b [u8], &'b [u8])> {
-        let mut found: Vec<(&[u8], &[u8])> = vec![(leaf.issuer(), leaf_der)];
+    ) -> Vec<(&'b [u8], Vec<&'b [u8]>)> {
+        let mut found: Vec<(&[u8], Vec<&[u8]>)> = vec![(leaf.issuer(), vec![leaf_der])];
         let mut next = 0;
         while let Some(&(name, _)) = found.get(next) {
             next += 1;
             for link in self.0.iter().filter(|link| link.certificate.subject() == name) {
                 let issuer = link.certificate.issuer();
-                if found.iter().all(|(known, _)| *known != issuer) {
-                    found.push((issuer, &link.der));
+                match found.iter_mut().find(|(known, _)| *known == issuer) {
+                    None => found.push((issuer, vec![&link.der])),
+                    Some((_, children)) => children.push(&link.der),
                 }
             }
         }

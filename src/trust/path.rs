@@ -51,12 +51,14 @@ impl PathCheck<'_> {
         let metered = budget.meter(self.algorithms.all);
         let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
             metered.iter().map(|algorithm| algorithm as _).collect();
-        let search = Search { leaf: &leaf, chain: links.chain(), algorithms, budget };
+        let chain = links.chain();
+        budget.charge_for(chain.iter().map(|der| der.len()).sum());
+        let search = Search { leaf: &leaf, chain, algorithms, budget };
 
         let mut reason = Refusal::UnknownIssuer;
-        for (issuer, child) in links.issuers_from(&leaf, end_entity) {
-            let mut candidates =
-                self.registry.index().candidates(issuer, || authority_key_id(child));
+        for (issuer, children) in links.issuers_from(&leaf, end_entity) {
+            let key_ids = || children.iter().map(|der| authority_key_id(der)).collect();
+            let mut candidates = self.registry.index().candidates(issuer, key_ids);
             while let Some(authority) = candidates.next() {
                 match self.verify_to(&authority, &search) {
                     Ok(path) => {
@@ -191,6 +193,8 @@ impl Refusal {
             | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
                 Self::UnknownIssuer
             }
+            webpki::Error::RequiredEkuNotFoundContext(_) => Self::NotForClientAuth,
+            webpki::Error::UnsupportedSignatureAlgorithmContext(_) => Self::UnsupportedSignature,
             other => Self::Invalid(other),
         }
     }

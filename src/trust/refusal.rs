@@ -40,6 +40,12 @@ pub enum Refusal {
     /// An intermediate whose key usage does not allow it to sign certificates.
     #[error("an intermediate's key usage does not allow it to sign certificates")]
     NoKeyCertSign,
+    /// A certificate on the path is for other purposes than client authentication alone.
+    #[error("the device's certificate, or one on its path, is not for client authentication")]
+    NotForClientAuth,
+    /// A certificate on the path is signed by an algorithm that the crypto provider does not verify.
+    #[error("a certificate on the device's path is signed by an algorithm that is not supported")]
+    UnsupportedSignature,
     /// So many CAs share the issuer's name that not all were tried.
     #[error("too many registered CAs bear the issuer's name, and no key id tells them apart")]
     TooManyCandidates,
@@ -49,8 +55,8 @@ pub enum Refusal {
     /// The chain offers more ways up than are searched.
     #[error("the device's chain has too many ways up")]
     SearchTooLong,
-    /// webpki's verdict on the device's certificate or an intermediate: expired, for another use,
-    /// a CA's, with an unknown critical extension, and so on.
+    /// webpki's verdict on the device's certificate or an intermediate: expired, a CA's, with an
+    /// unknown critical extension, and so on. Holds nothing that is as long as a client likes.
     #[error("the device's chain is not valid: {0}")]
     Invalid(webpki::Error),
     /// The clock did not answer.

@@ -212,3 +212,27 @@ async fn p04_no_more_than_8192_of_one_name_are_looked_at_for_a_leaf_without_a_ke
     assert_eq!(refusal, Refusal::TooManyCandidates);
     assert_eq!(examinations.take(), [8]);
 }
+
+/// A root's rollover: both roots have signed the sub-CA, whichever certificate comes first.
+#[tokio::test]
+async fn p07_cross_certificates_by_cas_of_one_name_are_tried_in_any_order() {
+    for version in VERSIONS {
+        let (door, cas) = many(20);
+        let [old, new] = [&cas[3], &cas[17]];
+        door.deactivate(old);
+        let sub = old.child("sub");
+        let by_new = new.sign(sub.key.clone(), "sub", |_| {});
+        let by_stranger = TestCa::root("fleet").sign(sub.key.clone(), "sub", |_| {});
+        let device = sub.device("device");
+        for chain in [[&sub, &by_new], [&by_new, &sub], [&by_stranger, &by_new]] {
+            let sent = device.clone().with_chain(&chain);
+            let connection = door.knock(Some(&sent), version).await.admitted().await;
+            assert_eq!(connection.device().unwrap().ca_serial(), &new.serial());
+        }
+        let refusal = door.knock(Some(&device.clone().with_chain(&[&sub])), version).await;
+        assert_eq!(refusal.not_believed(), Refusal::InactiveCa(old.serial()));
+        let stranger = device.with_chain(&[&by_stranger]);
+        let refusal = door.knock(Some(&stranger), version).await.not_believed();
+        assert_eq!(refusal, Refusal::InactiveCa(old.serial()), "one of the name is");
+    }
+}
