@@ -53,7 +53,8 @@ fn main() -> ExitCode {
     for size in sizes.into_iter().take(if million { 3 } else { 2 }) {
         benches.compare(size, TERMS, || beside_a_static_map(size));
     }
-    for (size, lookups) in [(1_000, 4_000_000), (100_000, 1_000_000)] {
+    let blocks = [(1_000, 4_000_000), (100_000, 1_000_000), (1_000_000, 3_000_000)];
+    for (size, lookups) in blocks.into_iter().take(if million { 3 } else { 2 }) {
         let terms = Terms::blocks(lookups, Bar::Ratio(1.05));
         benches.compare(format!("{size}-disturbed"), terms, || beside_itself(size, lookups));
     }

@@ -1,7 +1,7 @@
 //! Private keys that a password opens.
 
 use pkcs8::pkcs5::EncryptionScheme;
-use pkcs8::pkcs5::pbes2::Kdf;
+use pkcs8::pkcs5::pbes2::{Kdf, Pbkdf2Prf};
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
@@ -57,7 +57,7 @@ fn check_cost(scheme: &EncryptionScheme) -> Result<(), EncryptedKeyError> {
         return Err(EncryptedKeyError::Unsupported);
     };
     let affordable = match &parameters.kdf {
-        Kdf::Pbkdf2(kdf) => kdf.iteration_count <= MAX_ITERATIONS,
+        Kdf::Pbkdf2(kdf) => kdf.iteration_count <= max_iterations(kdf.prf)?,
         // 128 · N · r bytes of memory, passed over p times (RFC 7914 section 2).
         Kdf::Scrypt(kdf) => {
             let passes = u64::from(kdf.block_size) * u64::from(kdf.parallelization);
@@ -68,7 +68,14 @@ fn check_cost(scheme: &EncryptionScheme) -> Result<(), EncryptedKeyError> {
     if affordable { Ok(()) } else { Err(EncryptedKeyError::TooCostly) }
 }
 
-/// About a second of one core.
-const MAX_ITERATIONS: u32 = 5_000_000;
+/// About a second of one core. What is not known would else look like a wrong password.
+fn max_iterations(prf: Pbkdf2Prf) -> Result<u32, EncryptedKeyError> {
+    match prf {
+        Pbkdf2Prf::HmacWithSha224 | Pbkdf2Prf::HmacWithSha256 => Ok(5_000_000),
+        Pbkdf2Prf::HmacWithSha384 | Pbkdf2Prf::HmacWithSha512 => Ok(1_500_000),
+        _ => Err(EncryptedKeyError::Unsupported),
+    }
+}
+
 /// N · r · p: 256 MiB, passed over once.
 const MAX_SCRYPT_BLOCKS: u64 = 1 << 21;

@@ -28,7 +28,7 @@ use crate::instance::{Instance, Outcome};
 /// of them. A setter that changes a limit begins a count of its own: set limits before cloning.
 ///
 /// Defaults: 10 seconds for the whole handshake, 5 of them for the ClientHello; 4096 connections
-/// whose ClientHello is awaited; 1024 handshakes at a time, 4096 that wait for their turn, and 3
+/// whose ClientHello is awaited; 1024 handshakes at a time, 2048 that wait for their turn, and 3
 /// seconds that each has when others wait. At most 4096 refused clients are left time to read their
 /// alert, a second each.
 #[derive(Clone)]
@@ -69,6 +69,7 @@ impl Acceptor {
     /// How many connections may be waited for to send a whole ClientHello; at least one. One more
     /// comes in all the same, and the one that was waited for longest is cut
     /// ([`Refused::HelloCrowdedOut`]): a real client's ClientHello is there within a round trip.
+    /// Each may hold up to 64 KiB, which is how much of a ClientHello rustls reads.
     pub fn hellos(mut self, hellos: usize) -> Self {
         self.passage.hellos = Arc::new(Room::new(hellos));
         self
@@ -81,7 +82,9 @@ impl Acceptor {
     }
 
     /// How many clients may wait for a permit, which they get in the order of their ClientHellos.
-    /// One more is refused at once ([`Refused::QueueFull`]). With zero nobody waits, so that nobody
+    /// One more is refused at once ([`Refused::QueueFull`]). Where everyone ahead stalls, a client
+    /// waits `patience` for each `permits` of them: more than twice as many as there are permits
+    /// would outwait the deadline by default. With zero nobody waits, so that nobody
     /// is ever [`Stalled`](Refused::Stalled) either.
     pub fn waiting(self, waiting: usize) -> Self {
         self.limits(|limits| limits.waiting = waiting)
@@ -90,7 +93,7 @@ impl Acceptor {
     /// For how long a handshake that was begun is left its permit when others wait for one. Then it
     /// is cut ([`Refused::Stalled`]), whoever has held one longest first, and no more of them than
     /// wait. Where nobody waits only the deadline counts. Real clients need a few round trips and
-    /// their own signature.
+    /// their own signature: with zero each would lose its permit to the next one at once.
     pub fn patience(self, patience: Duration) -> Self {
         self.limits(|limits| limits.patience = patience.min(LONGEST))
     }
@@ -115,9 +118,8 @@ impl Acceptor {
     /// [`Instances::stats`](crate::Instances::stats). A panic in the handshake is an error too
     /// ([`Refused::Panicked`]), and ends nothing but this connection.
     ///
-    /// # Panics
-    ///
-    /// When the tokio runtime has no time driver: build it with `enable_time` or `enable_all`.
+    /// A tokio runtime without a time driver makes every handshake panic, which the panic hook tells:
+    /// build it with `enable_time` or `enable_all`.
     pub async fn accept<IO>(&self, io: IO) -> Result<Connection<IO>, Refused>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

@@ -141,3 +141,22 @@ pub struct Drained {
     /// How many were cut at the deadline.
     pub cut: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_a_drain_reports_as_cut_leaves_too_late() {
+        let entrance = Entrance::default();
+        let (mut first, mut second) = (entrance.enter().unwrap(), entrance.enter().unwrap());
+        let begun = entrance.close();
+        assert!(entrance.enter().is_none());
+        assert!(first.leave());
+        let drained = entrance.drain(begun, Instant::now() + Duration::from_secs(1)).await;
+        assert_eq!(drained, Drained { finished: 1, cut: 1 });
+        assert!(!second.leave());
+    }
+}

@@ -125,4 +125,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 const HELLOS: usize = 4096;
 const LINGERING: usize = 4096;
-const LIMITS: Limits = Limits { permits: 1024, waiting: 4096, patience: Duration::from_secs(3) };
+/// Where all stall, the last in the queue has its permit after three times the patience: within the
+/// deadline.
+const LIMITS: Limits = Limits { permits: 1024, waiting: 2048, patience: Duration::from_secs(3) };

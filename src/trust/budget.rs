@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 use webpki::{ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage};
-use x509_parser::asn1_rs::{self, Oid, oid};
+use x509_parser::asn1_rs::{Oid, oid};
 
 use super::refusal::Refusal;
 

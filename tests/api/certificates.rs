@@ -335,7 +335,12 @@ fn n10_a_password_opens_an_encrypted_key_and_no_other_does() {
 #[test]
 fn n10_what_no_password_opens_here_is_told_with_what_to_do() {
     let hunter2 = password("hunter2");
-    let cases: [(&[u8], MaterialError, &str); 3] = [
+    let cases: [(&[u8], MaterialError, &str); 4] = [
+        (
+            include_bytes!("../../testdata/pair_encrypted_hmac_sha1.pem"),
+            EncryptedKeyError::Unsupported.into(),
+            "openssl pkcs8 -topk8 -v2 aes-256-cbc",
+        ),
         (
             include_bytes!("../../testdata/pair_encrypted_pbes1.pem"),
             EncryptedKeyError::Unsupported.into(),

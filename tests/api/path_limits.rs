@@ -17,20 +17,21 @@ use crate::support::{Door, Examinations, Identity, NOW, TestCa, VERSIONS, key, l
 /// An attacker who knows no more than the CA's name: `count` intermediates whose names alternate,
 /// so that every second one looks as if the CA had issued it.
 fn alternating(ca_name: &str, count: usize) -> Identity {
-    alternating_over(&PKCS_ECDSA_P256_SHA256, ca_name, count)
+    alternating_over(&PKCS_ECDSA_P256_SHA256, ca_name, count, |_| {})
 }
 
 fn alternating_over(
     algorithm: &'static SignatureAlgorithm,
     ca_name: &str,
     count: usize,
+    change: fn(&mut CertificateParams),
 ) -> Identity {
     let new_key = || Arc::new(key(algorithm));
     let forged_ca = TestCa::self_signed(new_key(), ca_name, |_| {});
     let other = TestCa::self_signed(new_key(), "other", |_| {});
     let link = |at| match at % 2 {
-        0 => other.sign(new_key(), ca_name, |_| {}),
-        _ => forged_ca.sign(new_key(), "other", |_| {}),
+        0 => other.sign(new_key(), ca_name, change),
+        _ => forged_ca.sign(new_key(), "other", change),
     };
     let links: Vec<TestCa> = (0..count).map(link).collect();
     forged_ca.device("intruder").with_chain(&links.iter().collect::<Vec<_>>())
@@ -49,7 +50,7 @@ async fn p08_alternating_junk_costs_16_signature_checks() {
             assert_eq!(refusal, Refusal::TooManySignatureChecks);
             assert_eq!(examinations.take(), [16], "{count} intermediates");
         }
-        let intruder = alternating_over(&PKCS_ECDSA_P384_SHA384, "fleet", 8);
+        let intruder = alternating_over(&PKCS_ECDSA_P384_SHA384, "fleet", 8, |_| {});
         let refusal = door.knock(Some(&intruder), version).await.not_believed();
         assert_eq!(refusal, Refusal::TooManySignatureChecks);
         assert_eq!(examinations.take(), [16], "whatever the kind of key");
@@ -92,6 +93,35 @@ async fn p08_a_search_that_leads_nowhere_ends_early() {
         let expired = webpki::Error::CertExpired { time, not_after };
         assert_eq!(refusal, Refusal::Invalid(expired));
         assert_eq!(examinations.take(), [0]);
+    }
+}
+
+/// Each step of a search reads all intermediates, so it costs more where they are large.
+#[tokio::test]
+async fn p08_large_intermediates_shorten_the_search() {
+    let fat: fn(&mut CertificateParams) = |params| {
+        let filler = CustomExtension::from_oid_content(&[1, 3, 9999, 1], vec![0; 3_400]);
+        params.custom_extensions.push(filler);
+    };
+    let examinations = Examinations::watch();
+    for version in VERSIONS {
+        let door = Door::open();
+        let ca = TestCa::root("fleet");
+        door.register(&ca, Active).unwrap();
+        let intruder = alternating_over(&PKCS_ECDSA_P256_SHA256, "fleet", 8, fat);
+        let refusal = door.knock(Some(&intruder), version).await.not_believed();
+        assert_eq!(refusal, Refusal::SearchTooLong);
+        let [checks] = examinations.take()[..] else { panic!("examined once") };
+        assert!(checks <= 12, "{checks} checks");
+
+        // An honest chain needs a step for each certificate.
+        let mut links = vec![ca.child_with("sub 0", fat)];
+        for at in 1..5 {
+            links.push(links[at - 1].child_with(&format!("sub {at}"), fat));
+        }
+        let device = links[4].device("device").with_chain(&links.iter().collect::<Vec<_>>());
+        door.knock(Some(&device), version).await.admitted().await;
+        assert_eq!(examinations.take(), [6]);
     }
 }
 

@@ -91,11 +91,11 @@ async fn h02_an_accept_loop_sweeps_each_second_however_often_connections_come() 
         let door = door();
         let (old, acceptor) = (Old::of(&door.instance), door.acceptor.clone());
         let accepting = tokio::spawn(async move {
-            while acceptor
-                .next(async || Ok(tokio::time::sleep(between_connections).await))
-                .await
-                .is_some()
-            {}
+            let accept = async || {
+                tokio::time::sleep(between_connections).await;
+                Ok(())
+            };
+            while acceptor.next(accept).await.is_some() {}
         });
         let config = client(None, VERSIONS[1]);
         let (mut held, answer) = HeldHandshake::up_to_the_certificate(&door, config).await;
