@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::authority::Authority;
+use super::records::Records;
 use super::state::CaStatus;
 use crate::certificate::SerialNumber;
 
@@ -14,11 +15,11 @@ use crate::certificate::SerialNumber;
 /// is asked for: among 5,000 CAs of one name that takes as long as a signature check.
 #[derive(Debug)]
 pub(super) struct Candidates {
-    bearers: Arc<Vec<Arc<Authority>>>,
+    bearers: Records,
     /// Whether all certificates whose issuer is looked for name its key.
     all_named: bool,
     /// Lists that are still to be tried, the next one last.
-    hinted: Vec<Arc<Vec<Arc<Authority>>>>,
+    hinted: Vec<Records>,
     /// What is next, the very next last.
     next: Vec<Arc<Authority>>,
     tried: Vec<Arc<Authority>>,
@@ -29,11 +30,7 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// Those among `bearers`, the ones in `hinted` first, list by list.
-    pub(super) fn of(
-        bearers: Arc<Vec<Arc<Authority>>>,
-        all_named: bool,
-        mut hinted: Vec<Arc<Vec<Arc<Authority>>>>,
-    ) -> Self {
+    pub(super) fn of(bearers: Records, all_named: bool, mut hinted: Vec<Records>) -> Self {
         hinted.reverse();
         Self {
             bearers,
@@ -49,7 +46,7 @@ impl Candidates {
 
     /// The next one that is active.
     pub(super) fn next(&mut self) -> Option<Arc<Authority>> {
-        if let [only] = self.bearers.as_slice() {
+        if let [only] = &*self.bearers {
             return if self.looked_at_all { None } else { self.only(&Arc::clone(only)) };
         }
         while self.next.is_empty() {
@@ -59,7 +56,7 @@ impl Candidates {
                 return None;
             } else {
                 self.looked_at_all = true;
-                let bearers = Arc::clone(&self.bearers);
+                let bearers = self.bearers.clone();
                 self.queue(&bearers);
             }
         }

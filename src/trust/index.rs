@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::authority::{Authority, SeenRecord};
 use super::candidates::Candidates;
+use super::records::Records;
 use crate::certificate::{CaCertificate, CaIdentity, SerialNumber};
 use crate::primitives::DashMap;
 
@@ -134,25 +135,23 @@ impl KeyHint {
     }
 }
 
-/// Lists of records. A reader takes the list out with one clone; a writer changes it in place
-/// where no reader holds it, and else a copy.
-type Index<K> = Table<K, Arc<Vec<Arc<Authority>>>>;
+type Index<K> = Table<K, Records>;
 
-fn records<K, Q>(index: &Index<K>, key: &Q) -> Arc<Vec<Arc<Authority>>>
+fn records<K, Q>(index: &Index<K>, key: &Q) -> Records
 where
     K: Eq + Hash + Borrow<Q>,
     Q: Eq + Hash + ?Sized,
 {
-    index.get(key).map(|records| Arc::clone(&records)).unwrap_or_default()
+    index.get(key).map(|records| Records::clone(&records)).unwrap_or_default()
 }
 
 fn add<K: Eq + Hash>(index: &Index<K>, key: K, authority: &Arc<Authority>) {
-    Arc::make_mut(index.entry(key).or_default().value_mut()).push(Arc::clone(authority));
+    index.entry(key).or_default().value_mut().add(authority);
 }
 
 fn take_out<K: Eq + Hash>(index: &Index<K>, key: &K, authority: &Arc<Authority>) {
     if let Some(mut records) = index.get_mut(key) {
-        Arc::make_mut(&mut records).retain(|record| !Arc::ptr_eq(record, authority));
+        records.take_out(authority);
     }
     index.remove_if(key, |_, records| records.is_empty());
 }

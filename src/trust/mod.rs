@@ -14,6 +14,7 @@ mod index;
 mod links;
 mod lint;
 mod path;
+mod records;
 mod refusal;
 mod register_error;
 mod registry;
