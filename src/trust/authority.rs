@@ -1,7 +1,7 @@
 //! One registered CA.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::state::{CaStatus, State, Word};
 use crate::certificate::CaCertificate;
@@ -16,6 +16,8 @@ pub struct Authority {
     order: u64,
     /// When it last admitted a device, counted per process; 0 for never. A hint for ordering.
     last_success: AtomicU64,
+    /// Whether another record has had its subject and key. Spares the others a search.
+    has_had_twins: AtomicBool,
 }
 
 impl Authority {
@@ -31,6 +33,7 @@ impl Authority {
             state: State::new(status),
             order,
             last_success: AtomicU64::new(0),
+            has_had_twins: AtomicBool::new(false),
         }
     }
 
@@ -60,6 +63,15 @@ impl Authority {
 
     pub(super) fn order(&self) -> u64 {
         self.order
+    }
+
+    /// Called under the registry's writer, as the next is.
+    pub(super) fn note_twin(&self) {
+        self.has_had_twins.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_had_twins(&self) -> bool {
+        self.has_had_twins.load(Ordering::Relaxed)
     }
 
     pub(super) fn last_success(&self) -> u64 {

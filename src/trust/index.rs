@@ -93,10 +93,9 @@ impl CaIndex {
     }
 
     /// The records with this subject and key, in the order of their registration.
-    pub(super) fn twins(&self, identity: &CaIdentity) -> impl Iterator<Item = Arc<Authority>> {
+    pub(super) fn twins(&self, identity: &CaIdentity) -> Vec<Arc<Authority>> {
         let of_key = records(&self.by_public_key, identity.key());
-        let twins = of_key.iter().filter(|ca| ca.certificate().identity() == identity);
-        twins.cloned().collect::<Vec<_>>().into_iter()
+        of_key.iter().filter(|ca| ca.certificate().identity() == identity).cloned().collect()
     }
 }
 

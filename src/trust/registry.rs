@@ -86,12 +86,17 @@ impl CaRegistry {
                 false => RegisterError::SerialInUse(serial),
             });
         }
-        if self.index.twins(certificate.identity()).count() >= MAX_TWINS {
+        let twins = self.index.twins(certificate.identity());
+        if twins.len() >= MAX_TWINS {
             return Err(RegisterError::TooManyTwins(serial));
         }
         let warnings = lint(&certificate, &self.index, now);
         ledger.last_order += 1;
         let authority = Arc::new(Authority::new(name, certificate, status, ledger.last_order));
+        for twin in &twins {
+            twin.note_twin();
+            authority.note_twin();
+        }
         self.index.insert(&authority);
         self.by_serial.insert(serial, Arc::clone(&authority));
         ledger.by_order.insert(authority.order(), Arc::clone(&authority));
@@ -108,15 +113,15 @@ impl CaRegistry {
         let authority = self.get(serial)?;
         let changed = authority.set_status(status);
         let active_twins = match status {
-            CaStatus::Active => vec![],
-            CaStatus::Inactive => self.active_twins(&authority),
+            CaStatus::Inactive if authority.has_had_twins() => self.active_twins(&authority),
+            CaStatus::Active | CaStatus::Inactive => vec![],
         };
         Some(StatusChange { changed, active_twins })
     }
 
     fn active_twins(&self, authority: &Arc<Authority>) -> Vec<SerialNumber> {
         let twins = self.index.twins(authority.certificate().identity());
-        let others = twins.filter(|twin| !Arc::ptr_eq(twin, authority));
+        let others = twins.iter().filter(|twin| !Arc::ptr_eq(twin, authority));
         let active = others.filter(|twin| twin.status() == CaStatus::Active);
         active.map(|twin| twin.certificate().serial().clone()).collect()
     }
