@@ -25,7 +25,7 @@ use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use super::state::Moment;
 use super::verdict::{PathCa, Seen, Verdict};
-use crate::certificate::{CaIdentity, SerialNumber};
+use crate::certificate::{CaIdentity, SerialNumber, Validity};
 
 /// What one chain is held against.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +61,10 @@ impl PathCheck<'_> {
             let mut candidates = self.registry.index().candidates(issuer, key_ids);
             while let Some(authority) = candidates.next() {
                 match self.verify_to(&authority, &search) {
-                    Ok(path) => {
+                    Ok(CaPath { cas, not_after }) => {
                         let device = Device::read(end_entity, authority.certificate().serial())?;
-                        return Ok(Verdict { device, path });
+                        let not_after = not_after.min(device.validity().not_after);
+                        return Ok(Verdict { device, path: cas, not_after });
                     }
                     Err(refusal) => match budget.overdrawn() {
                         Some(overdrawn) => return Err(overdrawn),
@@ -81,11 +82,7 @@ impl PathCheck<'_> {
         Err(reason)
     }
 
-    fn verify_to(
-        &self,
-        anchor: &Arc<Authority>,
-        search: &Search<'_>,
-    ) -> Result<Vec<PathCa>, Refusal> {
+    fn verify_to(&self, anchor: &Arc<Authority>, search: &Search<'_>) -> Result<CaPath, Refusal> {
         // The reason is kept here: where the hook refuses, webpki goes on searching, and the error
         // that it ends with need not be the hook's.
         let found = RefCell::new(Err(Refusal::UnknownIssuer));
@@ -117,11 +114,13 @@ impl PathCheck<'_> {
         &self,
         anchor: &Arc<Authority>,
         path: &VerifiedPath<'_>,
-    ) -> Result<Vec<PathCa>, Refusal> {
+    ) -> Result<CaPath, Refusal> {
         let mut cas = Vec::with_capacity(path.intermediate_certificates().count() + 1);
+        let mut not_after = anchor.certificate().validity().not_after;
         for intermediate in path.intermediate_certificates() {
             let der = intermediate.der();
-            let serial = check_intermediate(&der)?;
+            let (serial, validity) = check_intermediate(&der)?;
+            not_after = not_after.min(validity.not_after);
             let identity = CaIdentity::of(intermediate).ok_or(Refusal::UnusualKey)?;
             let seen = match self.registry.index().standing(&identity) {
                 Standing::Unregistered => Seen::Unregistered(identity),
@@ -132,7 +131,7 @@ impl PathCheck<'_> {
         }
         let seen = Seen::Registered(self.check_anchor(anchor, cas.len())?);
         cas.push(PathCa { serial: anchor.certificate().serial().clone(), seen });
-        Ok(cas)
+        Ok(CaPath { cas, not_after })
     }
 
     /// What webpki takes an anchor's word for: it looks at subject, key and name constraints only.
@@ -165,6 +164,14 @@ impl PathCheck<'_> {
         }
         Err(Refusal::ChangedMeanwhile(record.authority.certificate().serial().clone()))
     }
+}
+
+/// The CAs of a path that is good.
+struct CaPath {
+    /// From the device's issuer to the anchor, which is last.
+    cas: Vec<PathCa>,
+    /// The last second in which all their certificates are valid.
+    not_after: UnixTime,
 }
 
 /// What every candidate anchor of one device is asked with.
@@ -219,7 +226,7 @@ fn check_size(
 
 /// "If a key usage extension is present, verify that the keyCertSign bit is set" (RFC 5280
 /// section 6.1.4 (n)), which webpki does not.
-fn check_intermediate(der: &[u8]) -> Result<SerialNumber, Refusal> {
+fn check_intermediate(der: &[u8]) -> Result<(SerialNumber, Validity), Refusal> {
     let x509 = parse(der).ok_or(Refusal::Unreadable)?;
     let usage = x509.get_extension_unique(&OID_X509_EXT_KEY_USAGE);
     if let Some(usage) = usage.map_err(|_| Refusal::Unreadable)? {
@@ -228,7 +235,8 @@ fn check_intermediate(der: &[u8]) -> Result<SerialNumber, Refusal> {
             return Err(Refusal::NoKeyCertSign);
         }
     }
-    SerialNumber::from_der_content(x509.raw_serial()).map_err(|_| Refusal::Unreadable)
+    let serial = SerialNumber::from_der_content(x509.raw_serial());
+    Ok((serial.map_err(|_| Refusal::Unreadable)?, Validity::of(&x509)))
 }
 
 fn authority_key_id(der: &[u8]) -> Option<Box<[u8]>> {

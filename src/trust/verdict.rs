@@ -1,5 +1,7 @@
 //! What a verified path rests on.
 
+use rustls_pki_types::UnixTime;
+
 use super::authority::SeenRecord;
 use super::device::Device;
 use super::index::Standing;
@@ -16,6 +18,9 @@ pub(crate) struct Verdict {
     pub(super) device: Device,
     /// From the device's issuer to the anchor, which is last.
     pub(super) path: Vec<PathCa>,
+    /// The last second in which every certificate on the path is valid, the device's included.
+    #[expect(dead_code, reason = "tickets and live connections will end by it")]
+    pub(super) not_after: UnixTime,
 }
 
 impl Verdict {
