@@ -80,9 +80,9 @@ pub use control::{
 };
 pub use id::{CertificateId, IdError, InstanceId};
 pub use instance::{Instance, InstanceSpec, Instances, Outcome, Stats};
-pub use listener::{Acceptor, Connection, Drained, Refused};
+pub use listener::{Acceptor, Connection, ConnectionHandle, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
-pub use trust::{CaStatus, ClientAuth, Device, Refusal};
+pub use trust::{CaStatus, ClientAuth, Device, Ended, LiveChange, Refusal};
 
 /// The models of concurrency take their certificates from where the tests do.
 #[cfg(mqtls_model)]

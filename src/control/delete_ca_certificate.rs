@@ -9,8 +9,9 @@ use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;
 use crate::instance::Instances;
+use crate::trust::{Deletion, LiveChange};
 
-/// Forgets a registered CA, whatever its status.
+/// Forgets a registered CA, whatever its status, and ends what came in through it.
 ///
 /// Forgetting an inactive CA also forgets that its key is not to be believed: paths through it
 /// that lead to another active CA are good again. To keep its devices out, leave it inactive.
@@ -30,6 +31,11 @@ pub struct DeleteCaCertificateResponse {
     pub request_id: RequestId,
     /// `Sn`: the CA's serial number.
     pub sn: SerialNumber,
+    /// The active CAs with the same subject and key, through which the devices stay in. Not on the
+    /// wire.
+    pub active_twins: Vec<SerialNumber>,
+    /// The connections that came in through it. Not on the wire.
+    pub connections: LiveChange,
 }
 
 impl DeleteCaCertificate {
@@ -43,8 +49,12 @@ impl DeleteCaCertificate {
         Ok(Self { mqtt_instance_id, sn })
     }
 
-    /// Applies the operation. When this has returned, no handshake admits a device through the
-    /// record, also none that is under way.
+    /// Applies the operation.
+    ///
+    /// When this has returned no device is let in through the record, be its handshake under way,
+    /// with or without a ticket; and no connection that came in through it reads or writes any more,
+    /// unless the instance [keeps connections](crate::InstanceSpec::keep_connections). Takes time in
+    /// proportion to these connections, and waits for reads and writes that are under way.
     ///
     /// # Errors
     ///
@@ -55,14 +65,44 @@ impl DeleteCaCertificate {
         caller: &Caller,
     ) -> Result<DeleteCaCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
-            let deleted = instance.trust().delete(&self.sn);
-            let deleted = deleted.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))?;
+            let deletion = self.found(instance.trust().delete(&self.sn))?;
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn,
-                name = ?deleted.name(), "operation applied"
+                name = ?deletion.authority.name(), active_twins = ?deletion.active_twins,
+                connections_ended = deletion.live.ended, connections_kept = deletion.live.kept,
+                "operation applied"
             );
-            Ok(DeleteCaCertificateResponse { request_id, sn: self.sn.clone() })
+            Ok(self.answer(request_id, deletion))
         })
+    }
+
+    /// What applying the operation would answer now. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn dry_run(
+        &self,
+        instances: &Instances,
+        caller: &Caller,
+    ) -> Result<DeleteCaCertificateResponse, OperationError> {
+        ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
+            let foreseen = self.found(instance.trust().foresee_delete(&self.sn))?;
+            Ok(self.answer(request_id, foreseen))
+        })
+    }
+
+    fn found(&self, deletion: Option<Deletion>) -> Result<Deletion, Cause> {
+        deletion.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))
+    }
+
+    fn answer(&self, request_id: RequestId, deletion: Deletion) -> DeleteCaCertificateResponse {
+        DeleteCaCertificateResponse {
+            request_id,
+            sn: self.sn.clone(),
+            active_twins: deletion.active_twins,
+            connections: deletion.live,
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;
 use crate::instance::Instances;
-use crate::trust::CaStatus;
+use crate::trust::{CaStatus, LiveChange, StatusChange};
 
 /// Makes a registered CA inactive: every path through its key is refused, also one whose handshake
-/// is under way.
+/// is under way, and what came in through it is ended.
 #[derive(Clone, Debug)]
 pub struct InactivateCaCertificate {
     /// `MqttInstanceId`: the instance with which the CA is registered.
@@ -34,6 +34,8 @@ pub struct InactivateCaCertificateResponse {
     /// The active CAs with the same subject and key: a renewed certificate, through which the
     /// devices stay in. Not on the wire.
     pub active_twins: Vec<SerialNumber>,
+    /// The connections that came in through it. Not on the wire.
+    pub connections: LiveChange,
 }
 
 impl InactivateCaCertificate {
@@ -48,8 +50,11 @@ impl InactivateCaCertificate {
     }
 
     /// Applies the operation. A CA that is inactive already stays as it is, and that is a success.
-    /// When this has returned, no handshake admits a device through the CA, also none that is
-    /// under way.
+    ///
+    /// When this has returned no device is let in through the CA, be its handshake under way, with
+    /// or without a ticket; and no connection that came in through it reads or writes any more,
+    /// unless the instance [keeps connections](crate::InstanceSpec::keep_connections). Takes time in
+    /// proportion to these connections, and waits for reads and writes that are under way.
     ///
     /// # Errors
     ///
@@ -61,17 +66,45 @@ impl InactivateCaCertificate {
     ) -> Result<InactivateCaCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
             let set = instance.trust().set_status(&self.sn, CaStatus::Inactive);
-            let set = set.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))?;
+            let answer = self.answer(request_id, set)?;
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn,
-                changed = set.changed, active_twins = ?set.active_twins, "operation applied"
+                changed = answer.changed, active_twins = ?answer.active_twins,
+                connections_ended = answer.connections.ended,
+                connections_kept = answer.connections.kept, "operation applied"
             );
-            Ok(InactivateCaCertificateResponse {
-                request_id,
-                sn: self.sn.clone(),
-                changed: set.changed,
-                active_twins: set.active_twins,
-            })
+            Ok(answer)
+        })
+    }
+
+    /// What applying the operation would answer now. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn dry_run(
+        &self,
+        instances: &Instances,
+        caller: &Caller,
+    ) -> Result<InactivateCaCertificateResponse, OperationError> {
+        ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
+            let foreseen = instance.trust().foresee_status(&self.sn, CaStatus::Inactive);
+            self.answer(request_id, foreseen)
+        })
+    }
+
+    fn answer(
+        &self,
+        request_id: RequestId,
+        change: Option<StatusChange>,
+    ) -> Result<InactivateCaCertificateResponse, Cause> {
+        let change = change.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))?;
+        Ok(InactivateCaCertificateResponse {
+            request_id,
+            sn: self.sn.clone(),
+            changed: change.changed,
+            active_twins: change.active_twins,
+            connections: change.live,
         })
     }
 }

@@ -8,7 +8,7 @@ use super::request_id::RequestId;
 use crate::certificate::{CaCertificate, SerialNumber};
 use crate::id::InstanceId;
 use crate::instance::Instances;
-use crate::trust::{CaStatus, RegistrationWarning};
+use crate::trust::{CaStatus, LiveChange, Registration, RegistrationWarning};
 
 /// Registers a CA with an instance, on the embedder's own word that it may speak for its devices.
 ///
@@ -35,6 +35,9 @@ pub struct RegisterCaResponse {
     pub sn: SerialNumber,
     /// What to look at in the CA that is now registered. Not on the wire.
     pub warnings: Vec<RegistrationWarning>,
+    /// Where it is registered as inactive: the connections that came in through its key while
+    /// nothing was registered about it, by way of a CA above. Not on the wire.
+    pub connections: LiveChange,
 }
 
 impl RegisterCa {
@@ -63,15 +66,15 @@ impl RegisterCa {
             }
             let now = call::now(&instance)?;
             let certificate = self.certificate.clone();
-            let (authority, warnings) =
+            let Registration { authority, warnings, live } =
                 instance.trust().register(&self.name, certificate, self.status, now)?;
             let sn = authority.certificate().serial().clone();
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), %sn,
-                status = %self.status, warnings = warnings.len(), name = ?self.name, subject = ?self.certificate.subject(),
+                status = %self.status, warnings = warnings.len(), connections_ended = live.ended, connections_kept = live.kept, name = ?self.name, subject = ?self.certificate.subject(),
                 "operation applied"
             );
-            Ok(RegisterCaResponse { request_id, sn, warnings })
+            Ok(RegisterCaResponse { request_id, sn, warnings, connections: live })
         })
     }
 }

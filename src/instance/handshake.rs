@@ -8,7 +8,7 @@ use rustls::{HandshakeKind, ServerConnection};
 use super::tenant::Instance;
 use crate::certificate::Sha256;
 use crate::sni::{self, SniTable};
-use crate::trust::{self, ClientAuth, Device, Moment, Refusal};
+use crate::trust::{self, Admitted, ClientAuth, Device, Moment, Refusal};
 
 pub(crate) use crate::sni::went_unanswered;
 
@@ -22,8 +22,10 @@ pub(crate) struct HandshakeContext {
 }
 
 impl HandshakeContext {
-    /// Opens a context at this moment. `None` where the instance has no certificates yet.
+    /// Opens a context at this moment. `None` where the instance has no certificates yet, or was
+    /// removed.
     pub(crate) fn open(instance: &Instance) -> Option<Self> {
+        instance.trust().check_open().ok()?;
         let table = instance.sni().table()?;
         Some(Self { table, moment: Moment::now() })
     }
@@ -59,7 +61,7 @@ impl Instance {
                 let now = self.now().ok_or(Refusal::NoTime)?;
                 let verifier = self.verifier();
                 let verdict = verifier.examine(end_entity, intermediates, now, Moment::now())?;
-                verdict.admit(self.trust()).map(Some)
+                verdict.stands(self.trust()).map(Some)
             }
             Some([]) | None if self.client_auth() != ClientAuth::Required => Ok(None),
             Some([]) | None => Err(Refusal::NotProven),
@@ -67,25 +69,28 @@ impl Instance {
     }
 
     /// The gate behind a completed handshake, to be asked inside the context's scope: the device
-    /// that the connection belongs to, if everything that let it in still stands. `None` for a
+    /// that the connection belongs to, if everything that let it in still stands. No device for a
     /// client that showed no certificate where it need not.
     ///
-    /// Here a claim becomes an answer. Live connections enter their index on this way.
-    pub(crate) fn gate(&self, connection: &ServerConnection) -> Result<Option<Device>, Refusal> {
+    /// Here a claim becomes an answer, and the connection enters the index of those that are live.
+    pub(crate) fn gate(&self, connection: &ServerConnection) -> Result<Admitted, Refusal> {
         // Nothing issues tickets and nothing keeps sessions, so a resumed handshake, in which
         // rustls asks no verifier, is not ours.
         if resumed(connection) {
             return Err(Refusal::NotProven);
         }
+        let now = self.now().ok_or(Refusal::NoTime)?;
         let shown = connection.peer_certificates().and_then(|chain| chain.first());
         match (shown, trust::take_finding()) {
-            (None, None) if self.client_auth() != ClientAuth::Required => Ok(None),
+            (None, None) if self.client_auth() != ClientAuth::Required => {
+                self.trust().admit_anonymous(now)
+            }
             (Some(shown), Some(finding)) => {
                 let verdict = finding?;
                 if Sha256::of(shown) != verdict.claimed_device().sha256() {
                     return Err(Refusal::NotProven);
                 }
-                verdict.admit(self.trust()).map(Some)
+                verdict.admit(self.trust(), now)
             }
             (None, _) | (Some(_), None) => Err(Refusal::NotProven),
         }

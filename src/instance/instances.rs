@@ -13,6 +13,7 @@ use super::stats::{Counters, Stats};
 use super::tenant::Instance;
 use crate::certificate::CertificateSource;
 use crate::id::InstanceId;
+use crate::trust::LiveChange;
 
 /// All MQTT instances of one broker, with the crypto provider and the certificate source that they
 /// share. Cheap to clone; clones are the same set.
@@ -78,6 +79,20 @@ impl Instances {
     /// The instance with this id.
     pub fn get(&self, id: &InstanceId) -> Option<Arc<Instance>> {
         self.0.by_id.get(id).map(|instance| Arc::clone(&instance))
+    }
+
+    /// Removes an instance. When this has returned its connections are over, none of its tickets
+    /// resumes anything, also not with another instance of the same id, and no handshake is admitted
+    /// to it. Whoever still holds it holds an instance that refuses everybody: an
+    /// [`Acceptor`](crate::Acceptor) that is bound to it, say. `None` where there is none.
+    ///
+    /// Takes time in proportion to its connections, and waits for reads and writes that are under
+    /// way; an async caller wraps it in `spawn_blocking`.
+    pub fn remove(&self, id: &InstanceId) -> Option<LiveChange> {
+        let (_, instance) = self.0.by_id.remove(id)?;
+        let live = instance.trust().close();
+        tracing::info!(instance = %id, connections_ended = live.ended, "instance removed");
+        Some(live)
     }
 
     /// How the connections of all instances ended up so far.

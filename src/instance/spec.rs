@@ -1,7 +1,9 @@
 //! What an instance is created from.
 
+use std::time::Duration;
+
 use crate::id::InstanceId;
-use crate::trust::ClientAuth;
+use crate::trust::{ClientAuth, LivePolicy};
 
 /// What an [`Instance`](super::Instance) is created from: its id, and what differs from the
 /// defaults.
@@ -10,16 +12,33 @@ use crate::trust::ClientAuth;
 pub struct InstanceSpec {
     pub(super) id: InstanceId,
     pub(super) client_auth: ClientAuth,
+    pub(super) live: LivePolicy,
 }
 
 impl InstanceSpec {
     /// An instance with this id that requires every client to show a certificate.
     pub fn new(id: InstanceId) -> Self {
-        Self { id, client_auth: ClientAuth::default() }
+        Self { id, client_auth: ClientAuth::default(), live: LivePolicy::default() }
     }
 
     /// Whether clients must, may or cannot show a certificate.
     pub fn client_auth(self, client_auth: ClientAuth) -> Self {
         Self { client_auth, ..self }
+    }
+
+    /// Leaves connections up when a CA that let them in is deactivated or deleted: they stay for as
+    /// long as client and broker like, up to the end of their certificates. New handshakes and
+    /// tickets are refused all the same. The operations say how many they left up.
+    pub fn keep_connections(mut self) -> Self {
+        self.live.keep = true;
+        self
+    }
+
+    /// Ends each connection after this time at the latest, up to a tenth of it sooner, so that those
+    /// who came together do not come back together. In whole seconds, by the instance's clock.
+    /// Without this a connection lasts until its certificates expire.
+    pub fn max_lifetime(mut self, max_lifetime: Duration) -> Self {
+        self.live.max_lifetime = Some(max_lifetime);
+        self
     }
 }

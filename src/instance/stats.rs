@@ -43,7 +43,7 @@ outcomes! {
     ClientGone,
     /// The client ended the handshake with an alert of its own.
     ClientAlert,
-    /// The instance has no certificate map yet.
+    /// The instance has no certificate map yet, or was removed.
     UnrecognizedName,
     /// No certificate that the client can use.
     NoUsableCertificate,
@@ -67,6 +67,8 @@ outcomes! {
     NoTime,
     /// The client did not prove that it holds the certificate's key.
     NotProven,
+    /// The instance was removed.
+    InstanceRemoved,
     /// It came when the acceptor was draining.
     Draining,
     /// No whole handshake before the end of a drain.
@@ -99,6 +101,7 @@ impl From<&Refusal> for Outcome {
             | Refusal::Invalid(_) => Self::ChainInvalid,
             Refusal::NoTime => Self::NoTime,
             Refusal::NotProven => Self::NotProven,
+            Refusal::InstanceRemoved => Self::InstanceRemoved,
         }
     }
 }
@@ -167,6 +170,6 @@ mod tests {
         for (times, (outcome, count)) in (1..).zip(stats.iter()) {
             assert_eq!(count, times, "{outcome:?}");
         }
-        assert_eq!(stats.refused(), (2..=24).sum::<u64>(), "neither the first nor the last");
+        assert_eq!(stats.refused(), (2..=25).sum::<u64>(), "neither the first nor the last");
     }
 }

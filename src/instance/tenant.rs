@@ -45,7 +45,7 @@ impl Instance {
         let algorithms = provider.signature_verification_algorithms;
         let sni_publisher = SniPublisher::new(&provider);
         let sni = Arc::clone(sni_publisher.resolver());
-        let trust = Arc::new(CaRegistry::new(algorithms));
+        let trust = Arc::new(CaRegistry::new(algorithms, spec.live));
         let verifier =
             Arc::new(DeviceVerifier::new(Arc::clone(&trust), spec.client_auth, algorithms));
         let mut config =
@@ -118,7 +118,8 @@ impl Instance {
         Arc::clone(&self.config)
     }
 
-    /// Frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that
+    /// Ends the connections whose certificates have expired, and those that were up for as long as
+    /// one may be; and frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that
     /// no handshake uses anymore; a handshake frees none itself. Each change does this too, and
     /// takes what it can: what it cannot, private keys among it, stays in memory until this is
     /// called. [`Acceptor::next`](crate::Acceptor::next) calls it each second; an embedder with an
@@ -127,6 +128,10 @@ impl Instance {
     /// Returns what is still held; `None` where a change is under way, for which this does not
     /// wait, and which sweeps by itself.
     pub fn sweep(&self) -> Option<StillHeld> {
+        let ended = self.now().map_or(0, |now| self.trust.end_due(now));
+        if ended > 0 {
+            tracing::debug!(instance = %self.id, connections_ended = ended, "time is over");
+        }
         let mut publisher = match self.sni_publisher.try_lock() {
             Ok(publisher) => publisher,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

@@ -10,7 +10,7 @@ use super::lingering;
 use super::refused::Refused;
 use crate::instance::{HandshakeContext, Instance, went_unanswered};
 use crate::name::HostName;
-use crate::trust::{self, Device, Refusal};
+use crate::trust::{self, Admitted, Refusal};
 
 /// A refused client: the reason, and what is still to be done with its stream.
 pub(super) struct Farewell<IO>(pub(super) Refused, pub(super) Rest<IO>);
@@ -57,7 +57,7 @@ pub(super) async fn shake_hands<IO>(
     instance: &Instance,
     start: StartHandshake<IO>,
     server_name: Option<HostName>,
-) -> Result<(TlsStream<IO>, Option<Device>), Farewell<IO>>
+) -> Result<(TlsStream<IO>, Admitted), Farewell<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -69,7 +69,7 @@ where
         // Within the scope: this call reads the ClientHello.
         match start.into_stream(config).into_fallible().await {
             Ok(stream) => match instance.gate(stream.get_ref().1) {
-                Ok(device) => Ok((stream, device)),
+                Ok(admitted) => Ok((stream, admitted)),
                 Err(refusal) => Err(Refused::Device(refusal).into()),
             },
             Err((error, io)) => Err(Farewell(why(error, server_name), Rest::Close(io))),

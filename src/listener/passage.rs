@@ -76,12 +76,12 @@ impl Passage {
     {
         let permit = self.permits.ask().ok_or(Refused::QueueFull)?;
         permit.granted().await;
-        let (stream, device) = tokio::select! {
+        let (stream, admitted) = tokio::select! {
             biased;
             shaken = handshake::shake_hands(instance, start, server_name.clone()) => shaken?,
             () = permit.taken_away() => return Err(Refused::Stalled.into()),
         };
-        Ok(Connection::new(stream, instance.id().clone(), server_name, device))
+        Ok(Connection::new(stream, instance.id().clone(), server_name, admitted))
     }
 
     /// Closes a refused client's stream so that it gets to read its alert.

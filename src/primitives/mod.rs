@@ -16,6 +16,10 @@ mod shipped;
 #[cfg(test)]
 pub(crate) use explore::{explore, explore_fully};
 #[cfg(mqtls_model)]
-pub(crate) use scheduled::{ArcSwapOption, AtomicU64, DashMap, Mutex, MutexGuard, per_process};
+pub(crate) use scheduled::{
+    ArcSwapOption, AtomicU64, DashMap, Mutex, MutexGuard, per_process, yield_now,
+};
 #[cfg(not(mqtls_model))]
-pub(crate) use shipped::{ArcSwapOption, AtomicU64, DashMap, Mutex, MutexGuard, per_process};
+pub(crate) use shipped::{
+    ArcSwapOption, AtomicU64, DashMap, Mutex, MutexGuard, per_process, yield_now,
+};

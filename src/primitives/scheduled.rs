@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 pub(crate) use shuttle::sync::atomic::AtomicU64;
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+pub(crate) use shuttle::thread::yield_now;
 
 /// Declares a `static` that begins anew with each order of steps.
 macro_rules! per_process {

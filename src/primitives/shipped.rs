@@ -2,6 +2,7 @@
 
 pub(crate) use std::sync::atomic::AtomicU64;
 pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::thread::yield_now;
 
 pub(crate) use arc_swap::ArcSwapOption;
 pub(crate) use dashmap::DashMap;

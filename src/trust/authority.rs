@@ -1,13 +1,15 @@
 //! One registered CA.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
+use super::members::Members;
 use super::state::{CaStatus, State, Word};
 use crate::certificate::CaCertificate;
+use crate::primitives::{Mutex, MutexGuard};
 
 /// A CA as it is registered: its certificate, the operator's name for it, and its state.
-#[derive(Debug)]
 pub struct Authority {
     name: Box<str>,
     certificate: CaCertificate,
@@ -18,6 +20,8 @@ pub struct Authority {
     last_success: AtomicU64,
     /// Whether another record has had its subject and key. Spares the others a search.
     has_had_twins: AtomicBool,
+    /// The live connections that came in through it. Locked for a moment when one begins or ends.
+    live: Mutex<Members>,
 }
 
 impl Authority {
@@ -34,6 +38,7 @@ impl Authority {
             order,
             last_success: AtomicU64::new(0),
             has_had_twins: AtomicBool::new(false),
+            live: Mutex::default(),
         }
     }
 
@@ -65,6 +70,11 @@ impl Authority {
         self.order
     }
 
+    /// The live connections that came in through it.
+    pub(super) fn live(&self) -> MutexGuard<'_, Members> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Called under the registry's writer, as the next is.
     pub(super) fn note_twin(&self) {
         self.has_had_twins.store(true, Ordering::Relaxed);
@@ -86,6 +96,16 @@ impl Authority {
             let next = LAST_SUCCESS.fetch_add(1, Ordering::Relaxed) + 1;
             self.last_success.store(next, Ordering::Relaxed);
         }
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority")
+            .field("name", &self.name)
+            .field("certificate", &self.certificate)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 

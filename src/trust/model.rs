@@ -8,6 +8,7 @@ use Step::{Delete, Register, Set};
 use rustls_pki_types::UnixTime;
 use shuttle::thread::{self, JoinHandle};
 
+use super::live::LivePolicy;
 use super::registry::CaRegistry;
 use super::state::{CaStatus, Moment, State, Word};
 use super::verifier::{ClientAuth, DeviceVerifier};
@@ -170,7 +171,7 @@ struct House {
 impl House {
     fn new() -> Arc<Self> {
         let algorithms = provider().signature_verification_algorithms;
-        let registry = Arc::new(CaRegistry::new(algorithms));
+        let registry = Arc::new(CaRegistry::new(algorithms, LivePolicy::default()));
         let verifier = DeviceVerifier::new(Arc::clone(&registry), ClientAuth::Required, algorithms);
         Arc::new(Self { registry, verifier, ticks: Ticks::default() })
     }
@@ -235,7 +236,7 @@ impl House {
         // The rest of the handshake: much happens behind a verification.
         thread::yield_now();
         let judged = self.ticks.tick();
-        let admitted = finding.and_then(|verdict| verdict.admit(&self.registry)).is_ok();
+        let admitted = finding.and_then(|verdict| verdict.admit(&self.registry, now())).is_ok();
         Attempt { began, captured, judged, ended: self.ticks.tick(), admitted }
     }
 }

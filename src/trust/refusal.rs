@@ -62,6 +62,9 @@ pub enum Refusal {
     /// The clock did not answer.
     #[error("the current time is not available")]
     NoTime,
+    /// The instance was removed.
+    #[error("the instance was removed")]
+    InstanceRemoved,
     /// The handshake ended without the proof that the gate asks for.
     #[error("the handshake proved no device")]
     NotProven,

@@ -12,9 +12,12 @@ use rustls_pki_types::UnixTime;
 use super::authority::Authority;
 use super::index::CaIndex;
 use super::lint::{RegistrationWarning, lint};
+use super::live::{Cut, LiveChange, LiveIndex, LivePolicy, Loss};
+use super::refusal::Refusal;
 use super::register_error::{MAX_TWINS, RegisterError};
 use super::self_check::check_usable;
 use super::state::CaStatus;
+use super::verdict::Admitted;
 use crate::certificate::{CaCertificate, SerialNumber};
 use crate::primitives::{DashMap, Mutex, MutexGuard};
 
@@ -29,11 +32,13 @@ pub struct CaRegistry {
     /// Held for every change and for a page of a list, never in a handshake.
     writer: Mutex<Ledger>,
     algorithms: WebPkiSupportedAlgorithms,
+    live: Arc<LiveIndex>,
 }
 
 impl CaRegistry {
-    pub(crate) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
+    pub(crate) fn new(algorithms: WebPkiSupportedAlgorithms, live: LivePolicy) -> Self {
         Self {
+            live: Arc::new(LiveIndex::new(live)),
             by_serial: Table::default(),
             index: CaIndex::default(),
             writer: Mutex::default(),
@@ -68,6 +73,12 @@ impl CaRegistry {
         Page { next: if rest.next().is_some() { last } else { None }, authorities }
     }
 
+    /// How many connections are up that were admitted with this registry, anonymous ones among
+    /// them. One that was ended counts until its owner drops it.
+    pub fn connections(&self) -> usize {
+        self.live.len()
+    }
+
     /// Keeps a new CA under its serial number, in the status that is asked for, and tells what to
     /// look at.
     pub(crate) fn register(
@@ -76,7 +87,7 @@ impl CaRegistry {
         certificate: CaCertificate,
         status: CaStatus,
         now: UnixTime,
-    ) -> Result<(Arc<Authority>, Vec<RegistrationWarning>), RegisterError> {
+    ) -> Result<Registration, RegisterError> {
         let serial = certificate.serial().clone();
         check_usable(&certificate, &self.algorithms, now)?;
         let mut ledger = self.writer();
@@ -100,7 +111,13 @@ impl CaRegistry {
         self.index.insert(&authority);
         self.by_serial.insert(serial, Arc::clone(&authority));
         ledger.by_order.insert(authority.order(), Arc::clone(&authority));
-        Ok((authority, warnings))
+        let cut = match status {
+            CaStatus::Active => Cut::default(),
+            CaStatus::Inactive => self.live.cut(&authority, Loss::Inactive),
+        };
+        drop(ledger);
+        let live = LiveChange::of(cut);
+        Ok(Registration { authority, warnings, live })
     }
 
     /// Sets a status. `None` where no CA is registered under the serial number.
@@ -109,14 +126,41 @@ impl CaRegistry {
         serial: &SerialNumber,
         status: CaStatus,
     ) -> Option<StatusChange> {
-        let _ledger = self.writer();
+        let ledger = self.writer();
         let authority = self.get(serial)?;
         let changed = authority.set_status(status);
-        let active_twins = match status {
-            CaStatus::Inactive if authority.has_had_twins() => self.active_twins(&authority),
-            CaStatus::Active | CaStatus::Inactive => vec![],
+        let active_twins = self.twins_behind(&authority, status);
+        // Under the lock, so that whoever comes second and changes nothing does not return before
+        // what the first one ends has ended.
+        let cut = match status {
+            CaStatus::Active => Cut::default(),
+            CaStatus::Inactive => self.live.cut(&authority, Loss::Inactive),
         };
-        Some(StatusChange { changed, active_twins })
+        drop(ledger);
+        Some(StatusChange { changed, active_twins, live: LiveChange::of(cut) })
+    }
+
+    /// What setting a status would come to now.
+    pub(crate) fn foresee_status(
+        &self,
+        serial: &SerialNumber,
+        status: CaStatus,
+    ) -> Option<StatusChange> {
+        let _ledger = self.writer();
+        let authority = self.get(serial)?;
+        let live = match status {
+            CaStatus::Active => LiveChange::default(),
+            CaStatus::Inactive => LiveChange::of(self.live.foresee(&authority, Loss::Inactive)),
+        };
+        let active_twins = self.twins_behind(&authority, status);
+        Some(StatusChange { changed: authority.status() != status, active_twins, live })
+    }
+
+    fn twins_behind(&self, authority: &Arc<Authority>, status: CaStatus) -> Vec<SerialNumber> {
+        match status {
+            CaStatus::Inactive if authority.has_had_twins() => self.active_twins(authority),
+            CaStatus::Active | CaStatus::Inactive => vec![],
+        }
     }
 
     fn active_twins(&self, authority: &Arc<Authority>) -> Vec<SerialNumber> {
@@ -127,14 +171,55 @@ impl CaRegistry {
     }
 
     /// Forgets a CA. Whoever still holds its record sees it inactive.
-    pub(crate) fn delete(&self, serial: &SerialNumber) -> Option<Arc<Authority>> {
+    pub(crate) fn delete(&self, serial: &SerialNumber) -> Option<Deletion> {
         let mut ledger = self.writer();
         let authority = self.get(serial)?;
         authority.set_status(CaStatus::Inactive);
+        let active_twins = self.twins_behind(&authority, CaStatus::Inactive);
+        let cut = self.live.cut(&authority, Loss::Deleted);
         self.by_serial.remove(serial);
         self.index.remove(&authority);
         ledger.by_order.remove(&authority.order());
-        Some(authority)
+        drop(ledger);
+        Some(Deletion { authority, active_twins, live: LiveChange::of(cut) })
+    }
+
+    /// What forgetting a CA would come to now.
+    pub(crate) fn foresee_delete(&self, serial: &SerialNumber) -> Option<Deletion> {
+        let _ledger = self.writer();
+        let authority = self.get(serial)?;
+        let active_twins = self.twins_behind(&authority, CaStatus::Inactive);
+        let live = LiveChange::of(self.live.foresee(&authority, Loss::Deleted));
+        Some(Deletion { authority, active_twins, live })
+    }
+
+    /// Ends all connections and admits nobody any more: the instance is removed.
+    pub(crate) fn close(&self) -> LiveChange {
+        let ledger = self.writer();
+        let cut = self.live.close();
+        drop(ledger);
+        LiveChange::of(cut)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Refusal> {
+        if self.live.is_open() { Ok(()) } else { Err(Refusal::InstanceRemoved) }
+    }
+
+    /// Ends the connections whose time is over; tells how many.
+    pub(crate) fn end_due(&self, now: UnixTime) -> usize {
+        self.live.end_due(now)
+    }
+
+    /// Admits a client that showed no certificate, where it need not.
+    pub(crate) fn admit_anonymous(&self, now: UnixTime) -> Result<Admitted, Refusal> {
+        let membership = self.live.enter(&[], None, now);
+        self.check_open()?;
+        Ok(Admitted { device: None, membership })
+    }
+
+    /// The connections that are up.
+    pub(super) fn live(&self) -> &Arc<LiveIndex> {
+        &self.live
     }
 
     /// The indexes by which a path finds records.
@@ -154,6 +239,14 @@ impl fmt::Debug for CaRegistry {
     }
 }
 
+/// A CA that was registered.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) warnings: Vec<RegistrationWarning>,
+    pub(crate) live: LiveChange,
+}
+
 /// What setting a status came to.
 #[derive(Debug)]
 pub(crate) struct StatusChange {
@@ -161,6 +254,16 @@ pub(crate) struct StatusChange {
     pub(crate) changed: bool,
     /// After a deactivation, the other active records with the same subject and key.
     pub(crate) active_twins: Vec<SerialNumber>,
+    pub(crate) live: LiveChange,
+}
+
+/// What forgetting a CA came to.
+#[derive(Debug)]
+pub(crate) struct Deletion {
+    pub(crate) authority: Arc<Authority>,
+    /// The other active records with its subject and key.
+    pub(crate) active_twins: Vec<SerialNumber>,
+    pub(crate) live: LiveChange,
 }
 
 /// Where a page of [`CaRegistry::list`] ended.

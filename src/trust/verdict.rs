@@ -5,6 +5,7 @@ use rustls_pki_types::UnixTime;
 use super::authority::SeenRecord;
 use super::device::Device;
 use super::index::Standing;
+use super::live::Membership;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use crate::certificate::{CaIdentity, SerialNumber};
@@ -19,15 +20,23 @@ pub(crate) struct Verdict {
     /// From the device's issuer to the anchor, which is last.
     pub(super) path: Vec<PathCa>,
     /// The last second in which every certificate on the path is valid, the device's included.
-    #[expect(dead_code, reason = "tickets and live connections will end by it")]
     pub(super) not_after: UnixTime,
 }
 
 impl Verdict {
-    /// The gate: lets the device through where every CA on its path is still what it was.
+    /// The gate: lets the device in where every CA on its path is still what it was.
     ///
-    /// Live connections enter their index here, *before* the check, once there is one.
-    pub(crate) fn admit(self, registry: &CaRegistry) -> Result<Device, Refusal> {
+    /// The connection enters the index first. Whatever changed before that shows now, and whoever
+    /// changes something later ends this connection, too.
+    pub(crate) fn admit(self, registry: &CaRegistry, now: UnixTime) -> Result<Admitted, Refusal> {
+        let membership = registry.live().enter(&self.path, Some(self.not_after), now);
+        Ok(Admitted { device: Some(self.stands(registry)?), membership })
+    }
+
+    /// The device, where every CA on its path is still what it was. For whoever keeps no live
+    /// connections here: nothing tells them of a change that comes later.
+    pub(crate) fn stands(self, registry: &CaRegistry) -> Result<Device, Refusal> {
+        registry.check_open()?;
         for ca in &self.path {
             ca.check_unchanged(registry)?;
         }
@@ -41,6 +50,14 @@ impl Verdict {
     pub(crate) fn claimed_device(&self) -> &Device {
         &self.device
     }
+}
+
+/// A client that has passed the gate.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// `None` where it showed no certificate and need not.
+    pub(crate) device: Option<Device>,
+    pub(crate) membership: Membership,
 }
 
 /// One CA on a path.

@@ -1,0 +1,52 @@
+//! What watches a connection whose stream is somebody else's.
+
+use std::sync::Arc;
+
+use crate::trust::{Ended, Lifeline};
+
+/// Watches a [`Connection`](super::Connection) from afar: brokers move the stream into a session
+/// and still want to know when it is over, and to say farewell. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ConnectionHandle(pub(super) Arc<Lifeline>);
+
+impl ConnectionHandle {
+    /// Waits until the connection is over and tells why; [`Ended::Dropped`] where the broker dropped
+    /// it.
+    pub async fn revoked(&self) -> Ended {
+        Arc::clone(&self.0).over().await
+    }
+
+    /// Why the connection is over; `None` where it is not.
+    pub fn ended(&self) -> Option<Ended> {
+        self.0.ended()
+    }
+
+    /// Leaves one last packet, an MQTT 5 DISCONNECT say, in the place of one left before.
+    ///
+    /// When the connection is ended, by whatever but its being dropped, the next read or write on it
+    /// writes this once, without waiting, before it fails: only where everything that was written
+    /// before has left the TLS stream in full, and as much of it as the inner stream takes at once.
+    /// If the broker itself was in the middle of a packet, having given the stream no more than a
+    /// part of it, nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// When it is over 16 KiB, which is what one TLS record holds.
+    pub fn farewell(&self, packet: &[u8]) -> Result<(), FarewellTooLong> {
+        if packet.len() > LONGEST {
+            return Err(FarewellTooLong { length: packet.len() });
+        }
+        self.0.leave_words(packet);
+        Ok(())
+    }
+}
+
+/// A last packet that is too long to be sent in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the last packet has {length} bytes, at most {LONGEST} can be left")]
+pub struct FarewellTooLong {
+    /// Its length in bytes.
+    pub length: usize,
+}
+
+const LONGEST: usize = 16 * 1024;

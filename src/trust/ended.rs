@@ -1,0 +1,28 @@
+//! Why a live connection ended.
+
+use crate::certificate::SerialNumber;
+
+/// Why a connection that had been admitted is over. An error to whoever still reads or writes on
+/// it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// A CA on the device's path became inactive, or was registered as inactive.
+    #[error("CA {0} became inactive")]
+    CaInactive(SerialNumber),
+    /// A CA on the device's path was deleted.
+    #[error("CA {0} was deleted")]
+    CaDeleted(SerialNumber),
+    /// A certificate on the device's path, its own included, expired.
+    #[error("a certificate on the device's path expired")]
+    Expired,
+    /// The connection was up for as long as the instance lets one be.
+    #[error("the connection's lifetime is over")]
+    LifetimeOver,
+    /// The instance was removed.
+    #[error("the instance was removed")]
+    InstanceRemoved,
+    /// Nobody ended it: the broker let go of it.
+    #[error("the connection was dropped")]
+    Dropped,
+}

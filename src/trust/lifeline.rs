@@ -1,0 +1,214 @@
+//! What a live connection hangs on.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::task::Waker;
+
+use atomic_waker::AtomicWaker;
+use tokio::sync::Notify;
+
+use super::ended::Ended;
+use crate::primitives::{AtomicU64, Mutex, yield_now};
+
+/// One connection's right to read and write, held by the connection and by the index of those that
+/// are live.
+///
+/// One word says whether a poll is under way and whether the connection was cut. A poll begins only
+/// where neither holds; whoever cuts waits until the poll that was under way has ended. So a cut
+/// that has returned is a cut that no poll outlives, and a poll takes no lock.
+#[derive(Default)]
+pub(crate) struct Lifeline {
+    /// Of [`BUSY`] and [`CUT`].
+    state: AtomicU64,
+    /// Set before [`CUT`] is, unless the broker dropped the connection.
+    ended: OnceLock<Arc<Ended>>,
+    // A stream that was split is polled by two tasks.
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+    watchers: Notify,
+    farewell: Mutex<Option<Box<[u8]>>>,
+}
+
+impl Lifeline {
+    /// Begins a poll; the reason, where the connection is over. Polls of one connection come one
+    /// after the other: its stream is borrowed for each.
+    pub(crate) fn begin(&self) -> Result<Turn<'_>, Ended> {
+        match self.state.compare_exchange(0, BUSY, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => Ok(Turn(self)),
+            Err(_) => Err(self.reason()),
+        }
+    }
+
+    /// Why the connection is over; `None` where it is not.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.is_cut().then(|| self.reason())
+    }
+
+    /// Waits until the connection is over.
+    pub(crate) async fn over(self: Arc<Self>) -> Ended {
+        // Made first, so that what is told after the look is not missed.
+        let told = self.watchers.notified();
+        if !self.is_cut() {
+            told.await;
+        }
+        self.reason()
+    }
+
+    /// Leaves words to be said after a cut, in the place of those left before.
+    pub(crate) fn leave_words(&self, words: &[u8]) {
+        *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(words.into());
+    }
+
+    /// Takes the words that were left.
+    pub(crate) fn take_words(&self) -> Option<Box<[u8]>> {
+        self.farewell.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Lets no further poll begin. One that is under way goes on: see [`wait`](Self::wait).
+    pub(super) fn cut(&self, why: &Arc<Ended>) -> Mark {
+        let named = self.ended.set(Arc::clone(why)).is_ok();
+        let before = self.state.fetch_or(CUT, Ordering::SeqCst);
+        Mark { first: named && before & CUT == 0, busy: before & BUSY != 0 }
+    }
+
+    /// Waits until no poll is under way, which takes as long as an encryption and a write to a
+    /// socket: a poll waits for nothing itself.
+    pub(super) fn wait(&self) {
+        while self.state.load(Ordering::SeqCst) & BUSY != 0 {
+            yield_now();
+        }
+    }
+
+    /// Tells whoever waits on the connection that it is over.
+    pub(super) fn wake(&self) {
+        self.reader.wake();
+        self.writer.wake();
+        self.watchers.notify_waiters();
+    }
+
+    /// The broker has dropped the connection: whoever watches it from afar is told so.
+    pub(super) fn let_go(&self) {
+        self.state.fetch_or(CUT, Ordering::SeqCst);
+        self.watchers.notify_waiters();
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.state.load(Ordering::SeqCst) & CUT != 0
+    }
+
+    fn reason(&self) -> Ended {
+        self.ended.get().map_or(Ended::Dropped, |ended| Ended::clone(ended))
+    }
+}
+
+impl fmt::Debug for Lifeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The words are the broker's, and nobody else's business.
+        f.debug_struct("Lifeline").field("ended", &self.ended()).finish_non_exhaustive()
+    }
+}
+
+/// What cutting a connection came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    /// Whether nobody had cut it before.
+    pub(super) first: bool,
+    /// Whether a poll is under way.
+    pub(super) busy: bool,
+}
+
+/// A poll under way.
+#[derive(Debug)]
+pub(crate) struct Turn<'a>(&'a Lifeline);
+
+impl Turn<'_> {
+    /// The poll waits for something to read.
+    pub(crate) fn waits_to_read(&self, waker: &Waker) {
+        self.0.reader.register(waker);
+    }
+
+    /// The poll waits until it can write.
+    pub(crate) fn waits_to_write(&self, waker: &Waker) {
+        self.0.writer.register(waker);
+    }
+
+    /// Ends the poll. Where the connection was cut meanwhile what the poll came to does not count,
+    /// and this is the reason.
+    pub(crate) fn end(self) -> Result<(), Ended> {
+        let lifeline = self.0;
+        drop(self);
+        lifeline.ended().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Also where the poll panicked: whoever cuts must not wait for ever.
+    fn drop(&mut self) {
+        self.0.state.fetch_and(!BUSY, Ordering::SeqCst);
+    }
+}
+
+const BUSY: u64 = 1;
+const CUT: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expired() -> Arc<Ended> {
+        Arc::new(Ended::Expired)
+    }
+
+    #[test]
+    fn no_poll_begins_after_a_cut_and_the_first_reason_stays() {
+        let lifeline = Lifeline::default();
+        lifeline.begin().unwrap().end().unwrap();
+        assert!(lifeline.cut(&expired()).first);
+        assert!(!lifeline.cut(&Arc::new(Ended::InstanceRemoved)).first);
+        assert_eq!(lifeline.begin().unwrap_err(), Ended::Expired);
+        assert_eq!(lifeline.ended(), Some(Ended::Expired));
+    }
+
+    #[test]
+    fn what_a_poll_came_to_does_not_count_where_a_cut_came_meanwhile() {
+        let lifeline = Lifeline::default();
+        let turn = lifeline.begin().unwrap();
+        assert!(lifeline.cut(&expired()).busy);
+        assert_eq!(turn.end().unwrap_err(), Ended::Expired);
+        lifeline.wait();
+    }
+
+    #[test]
+    fn a_poll_that_panics_keeps_nobody_waiting() {
+        let lifeline = Lifeline::default();
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _turn = lifeline.begin().unwrap();
+            panic!("injected");
+        }));
+        assert!(polled.is_err());
+        assert!(!lifeline.cut(&expired()).busy);
+        lifeline.wait();
+    }
+
+    #[tokio::test]
+    async fn a_watcher_hears_of_a_cut_and_of_a_drop() {
+        for (end, heard) in [
+            (Lifeline::let_go as fn(&Lifeline), Ended::Dropped),
+            (
+                |lifeline| {
+                    lifeline.cut(&expired());
+                    lifeline.wake();
+                },
+                Ended::Expired,
+            ),
+        ] {
+            let lifeline = Arc::new(Lifeline::default());
+            let before = tokio::spawn(Arc::clone(&lifeline).over());
+            tokio::task::yield_now().await;
+            end(&lifeline);
+            assert_eq!(before.await.unwrap(), heard);
+            assert_eq!(lifeline.over().await, heard);
+        }
+    }
+}
