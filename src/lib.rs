@@ -79,7 +79,7 @@ pub use control::{
     ListCaCertificate, OperationError, RegisterCa, SetSniConfig, SniConfig,
 };
 pub use id::{CertificateId, IdError, InstanceId};
-pub use instance::{Instance, InstanceSpec, Instances, Outcome, Stats};
+pub use instance::{Admission, Instance, InstanceSpec, Instances, Outcome, Stats};
 pub use listener::{Acceptor, Connection, ConnectionHandle, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
 pub use trust::{CaStatus, ClientAuth, Device, Ended, LiveChange, Refusal};

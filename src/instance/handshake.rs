@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustls::{HandshakeKind, ServerConnection};
 
+use super::admission::Admission;
 use super::tenant::Instance;
 use crate::certificate::Sha256;
 use crate::sni::{self, SniTable};
-use crate::trust::{self, Admitted, ClientAuth, Device, Moment, Refusal};
+use crate::trust::{self, Admitted, ClientAuth, Moment, Refusal};
 
 pub(crate) use crate::sni::went_unanswered;
 
@@ -39,33 +40,36 @@ impl HandshakeContext {
 
 impl Instance {
     /// The gate for embedders with an accept loop of their own: whose connection this is, asked once
-    /// its handshake is complete. `None` for a client that showed no certificate where it need not.
+    /// its handshake is complete.
     ///
     /// The chain that the client showed is verified anew, with the CAs as they are now, which costs
     /// what it cost in the handshake: such a connection has no context that would know what the
-    /// verifier saw. Ask before the first byte of application data is handled, and close the
-    /// connection where it refuses. What it does not do: count, log, or end the connection when a CA
-    /// is deactivated later.
+    /// verifier saw. Ask before the first byte of application data is handled, close the connection
+    /// where it refuses, and when the [`Admission`] says that it is over. What it does not do: count,
+    /// log, or keep you from reading and writing.
     ///
     /// # Errors
     ///
     /// When the device is not believed now. Also for a connection whose handshake is not complete or
     /// was resumed, since nothing was proven in it: take [`server_config`](Self::server_config),
     /// which never resumes.
-    pub fn admit(&self, connection: &ServerConnection) -> Result<Option<Device>, Refusal> {
+    pub fn admit(&self, connection: &ServerConnection) -> Result<Admission, Refusal> {
         if connection.is_handshaking() || resumed(connection) {
             return Err(Refusal::NotProven);
         }
+        let now = self.now().ok_or(Refusal::NoTime)?;
         match connection.peer_certificates() {
             Some([end_entity, intermediates @ ..]) => {
-                let now = self.now().ok_or(Refusal::NoTime)?;
                 let verifier = self.verifier();
                 let verdict = verifier.examine(end_entity, intermediates, now, Moment::now())?;
-                verdict.stands(self.trust()).map(Some)
+                verdict.admit(self.trust(), now)
             }
-            Some([]) | None if self.client_auth() != ClientAuth::Required => Ok(None),
+            Some([]) | None if self.client_auth() != ClientAuth::Required => {
+                self.trust().admit_anonymous(now)
+            }
             Some([]) | None => Err(Refusal::NotProven),
         }
+        .map(Admission)
     }
 
     /// The gate behind a completed handshake, to be asked inside the context's scope: the device

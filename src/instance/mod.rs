@@ -4,12 +4,14 @@
 //! configuration, and gives every handshake its context: the table that it is answered from and
 //! the moment at which it began.
 
+mod admission;
 mod handshake;
 mod instances;
 mod spec;
 mod stats;
 mod tenant;
 
+pub use admission::Admission;
 pub use instances::{CreateError, Instances};
 pub use spec::InstanceSpec;
 pub use stats::{Outcome, Stats};
