@@ -4,17 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 
 use rustls::{HandshakeKind, ServerConnection};
+use rustls_pki_types::CertificateDer;
 
 use super::tenant::Instance;
 use crate::certificate::Sha256;
 use crate::sni::{self, SniTable};
-use crate::trust::{self, ClientAuth, Device, Moment, Refusal};
+use crate::trust::{self, ClientAuth, Device, Moment, Refusal, Verdict};
 
 pub(crate) use crate::sni::went_unanswered;
 
 /// What one handshake is answered from: the certificates, and the moment whose states count.
-///
-/// Tickets hook in here: what a ticket says becomes a third slot beside these two.
 #[derive(Debug)]
 pub(crate) struct HandshakeContext {
     table: Arc<SniTable>,
@@ -72,23 +71,31 @@ impl Instance {
     ///
     /// Here a claim becomes an answer. Live connections enter their index on this way.
     pub(crate) fn gate(&self, connection: &ServerConnection) -> Result<Option<Device>, Refusal> {
-        // Nothing issues tickets and nothing keeps sessions, so a resumed handshake, in which
-        // rustls asks no verifier, is not ours.
-        if resumed(connection) {
-            return Err(Refusal::NotProven);
-        }
         let shown = connection.peer_certificates().and_then(|chain| chain.first());
-        match (shown, trust::take_finding()) {
-            (None, None) if self.client_auth() != ClientAuth::Required => Ok(None),
-            (Some(shown), Some(finding)) => {
-                let verdict = finding?;
-                if Sha256::of(shown) != verdict.claimed_device().sha256() {
-                    return Err(Refusal::NotProven);
-                }
-                verdict.admit(self.trust()).map(Some)
-            }
-            (None, _) | (Some(_), None) => Err(Refusal::NotProven),
+        let verdict = if resumed(connection) {
+            trust::take_candidate().ok_or(Refusal::NotProven)?.verdict(shown)?
+        } else {
+            found(shown)?
+        };
+        match verdict {
+            Some(verdict) => verdict.admit(self.trust()).map(Some),
+            None if self.client_auth() != ClientAuth::Required => Ok(None),
+            None => Err(Refusal::NotProven),
         }
+    }
+}
+
+/// What the verifier found about the certificate that the client showed in a full handshake. What
+/// a ticket claimed there counts for nothing: it opened, and that is all.
+fn found(shown: Option<&CertificateDer<'_>>) -> Result<Option<Verdict>, Refusal> {
+    match (shown, trust::take_finding()) {
+        (None, None) => Ok(None),
+        (Some(shown), Some(finding)) => {
+            let verdict = finding?;
+            let its_own = Sha256::of(shown) == verdict.claimed_device().sha256();
+            if its_own { Ok(Some(verdict)) } else { Err(Refusal::NotProven) }
+        }
+        (None, Some(_)) | (Some(_), None) => Err(Refusal::NotProven),
     }
 }
 

@@ -1,23 +1,38 @@
-//! What one handshake knows: when it began, and what the verifier found.
+//! What one handshake knows: when it began, what the verifier found, and what a ticket claims.
 //!
 //! rustls keeps a config's verifier private and gives it no connection to speak of. The listener
-//! runs each handshake inside [`observe`]; the verifier, called from within, finds the slot here.
+//! runs each handshake inside [`observe`]; verifier and ticketer, called from within, find their
+//! slots here. Two slots: with one, a ticket that somebody else offered would be taken for what the
+//! verifier found, and its owner's identity sealed into the next ticket.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 
+use super::candidate::Candidate;
 use super::refusal::Refusal;
 use super::state::Moment;
 use super::verdict::Verdict;
 
-/// Runs a handshake that began at `moment`, with a place for what the verifier finds.
+/// Runs a handshake that began at `moment`, with places for what is found in it.
 pub(crate) fn observe<F: Future>(moment: Moment, handshake: F) -> impl Future<Output = F::Output> {
-    HANDSHAKE.scope(Handshake { moment, finding: RefCell::new(None) }, handshake)
+    let known = Handshake {
+        moment,
+        finding: RefCell::new(None),
+        candidate: RefCell::new(None),
+        tickets: Cell::new(0),
+    };
+    HANDSHAKE.scope(known, handshake)
 }
 
 /// Takes what the verifier found; `None` where it was not asked. To be called inside [`observe`].
 pub(crate) fn take_finding() -> Option<Result<Verdict, Refusal>> {
     HANDSHAKE.try_with(|handshake| handshake.finding.take()).ok().flatten()
+}
+
+/// Takes what the ticket claims with which the handshake was resumed; on a full one it is nothing
+/// that anybody may believe. To be called inside [`observe`].
+pub(crate) fn take_candidate() -> Option<Candidate> {
+    HANDSHAKE.try_with(|handshake| handshake.candidate.take()).ok().flatten()
 }
 
 /// When the handshake began; now, where nobody observes it.
@@ -30,9 +45,54 @@ pub(super) fn note(finding: Result<Verdict, Refusal>) {
     let _unobserved = HANDSHAKE.try_with(|handshake| handshake.finding.replace(Some(finding)));
 }
 
+/// Keeps what the ticket claims that was looked at last, where somebody observes the handshake.
+pub(super) fn note_candidate(candidate: Option<Candidate>) {
+    let _unobserved = HANDSHAKE.try_with(|handshake| handshake.candidate.replace(candidate));
+}
+
+/// How many tickets were offered, with one more; `None` where nobody observes the handshake.
+pub(super) fn count_ticket() -> Option<u32> {
+    let count = |handshake: &Handshake| {
+        handshake.tickets.set(handshake.tickets.get().saturating_add(1));
+        handshake.tickets.get()
+    };
+    HANDSHAKE.try_with(count).ok()
+}
+
+/// Shows what is known of the client; `None` where nobody observes the handshake.
+pub(super) fn with_known<R>(look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
+    let look = |handshake: &Handshake| {
+        let (finding, candidate) = (handshake.finding.borrow(), handshake.candidate.borrow());
+        look(match (&*finding, &*candidate) {
+            (Some(Ok(verdict)), _) => Known::Believed(verdict),
+            (Some(Err(_)), _) => Known::Refused,
+            (None, Some(candidate)) => Known::Claimed(candidate),
+            (None, None) => Known::Nothing,
+        })
+    };
+    HANDSHAKE.try_with(look).ok()
+}
+
+/// What is known of the client while its handshake is under way.
+pub(super) enum Known<'a> {
+    /// The verifier believes its certificate.
+    Believed(&'a Verdict),
+    /// The verifier does not.
+    Refused,
+    /// It showed no certificate, and offered a ticket that says this.
+    Claimed(&'a Candidate),
+    /// Neither.
+    Nothing,
+}
+
 struct Handshake {
     moment: Moment,
+    /// What the verifier found.
     finding: RefCell<Option<Result<Verdict, Refusal>>>,
+    /// What a ticket claims.
+    candidate: RefCell<Option<Candidate>>,
+    /// How many tickets were offered.
+    tickets: Cell<u32>,
 }
 
 tokio::task_local! {

@@ -19,7 +19,6 @@ pub(crate) struct Verdict {
     /// From the device's issuer to the anchor, which is last.
     pub(super) path: Vec<PathCa>,
     /// The last second in which every certificate on the path is valid, the device's included.
-    #[expect(dead_code, reason = "tickets and live connections will end by it")]
     pub(super) not_after: UnixTime,
 }
 

@@ -29,5 +29,7 @@ mod sni_config;
 mod stress;
 mod support;
 mod sweep;
+mod ticket_tools;
+mod tickets;
 mod timeline;
 mod trust;
