@@ -111,14 +111,14 @@ impl<'a> BoundDevice<'a> {
         octets.extend_from_slice(self.leaf.as_ref());
         octets.extend_from_slice(&self.word.to_be_bytes());
         octets.extend_from_slice(&self.not_after.to_be_bytes());
-        octets.push(u8::try_from(self.path.len()).ok().filter(|count| *count <= MAX_PATH)?);
+        octets.push(u8::try_from(self.path.len()).ok().filter(is_count)?);
         self.path.iter().try_for_each(|ca| ca.write(octets))
     }
 
     fn read(rest: &mut Reader<'a>) -> Option<Self> {
         let leaf = Sha256::restored(*rest.array()?);
         let (word, not_after) = (rest.number()?, rest.number()?);
-        let count = rest.octet().filter(|count| (1..=MAX_PATH).contains(count))?;
+        let count = rest.octet().filter(is_count)?;
         let path = (0..count).map(|_| BoundCa::read(rest)).collect::<Option<_>>()?;
         Some(Self { leaf, word, not_after, path })
     }
@@ -160,6 +160,10 @@ impl<'a> BoundCa<'a> {
         };
         Some(Self { serial, record })
     }
+}
+
+fn is_count(count: &u8) -> bool {
+    (1..=MAX_PATH).contains(count)
 }
 
 fn write_short(octets: &mut Vec<u8>, part: &[u8]) -> Option<()> {
@@ -225,3 +229,143 @@ const REGISTERED_ELSEWHERE: u8 = 2;
 const MAX_PATH: u8 = 9;
 /// Of a binding with two or three registered CAs, so that the usual one grows nothing.
 const USUAL_LENGTH: usize = 192;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+
+    type Ca = (Vec<u8>, bool, Vec<u8>, Vec<u8>, u64);
+
+    fn bound((serial, registered, first, second, word): &Ca) -> BoundCa<'_> {
+        let record = match registered {
+            true => BoundRecord::Registered { serial: first, word: *word },
+            false => BoundRecord::Unregistered { subject: first, key: second },
+        };
+        BoundCa { serial, record }
+    }
+
+    fn part(longest: usize) -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..=longest)
+    }
+
+    fn cas() -> impl Strategy<Value = Vec<Ca>> {
+        // Short serial numbers, so that a record's is the path's now and then.
+        let ca = (part(1), any::<bool>(), part(1), part(300), any::<u64>());
+        prop::collection::vec(ca, 0..=9)
+    }
+
+    fn device(cas: &[Ca], leaf: [u8; 32], numbers: [u64; 2]) -> Option<BoundDevice<'_>> {
+        let path: Vec<_> = cas.iter().map(bound).collect();
+        let [word, not_after] = numbers;
+        let leaf = Sha256::restored(leaf);
+        (!path.is_empty()).then_some(BoundDevice { leaf, word, not_after, path })
+    }
+
+    fn octets(binding: &Binding<'_>) -> Vec<u8> {
+        let mut octets = vec![];
+        binding.write(&mut octets).unwrap();
+        octets
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(
+            incarnation: [u8; 16],
+            full_at: u64,
+            cas in cas(),
+            leaf: [u8; 32],
+            numbers: [u64; 2],
+            plain in part(100),
+        ) {
+            let device = device(&cas, leaf, numbers);
+            let binding = Binding { incarnation: Incarnation(incarnation), full_at, device };
+            let sealed = binding.append_to(&plain).unwrap();
+            prop_assert_eq!(&sealed[..plain.len()], &plain);
+            prop_assert_eq!(Binding::find(&sealed), Some((plain.len(), binding)));
+        }
+
+        #[test]
+        fn what_is_cut_short_or_goes_on_is_refused(
+            cas in cas(),
+            leaf: [u8; 32],
+            numbers: [u64; 2],
+            behind: u8,
+        ) {
+            let device = device(&cas, leaf, numbers);
+            let whole = octets(&Binding { incarnation: Incarnation([7; 16]), full_at: 1, device });
+            prop_assert!(Binding::read(&whole).is_some());
+            for length in 0..whole.len() {
+                prop_assert_eq!(Binding::read(&whole[..length]), None);
+            }
+            let longer = [&whole[..], &[behind]].concat();
+            prop_assert_eq!(Binding::read(&longer), None);
+        }
+
+        #[test]
+        fn what_is_read_has_no_other_form(
+            cas in cas(),
+            numbers: [u64; 2],
+            (at, other) in any::<(Index, u8)>(),
+        ) {
+            let device = device(&cas, [7; 32], numbers);
+            let mut octets = octets(&Binding { incarnation: Incarnation([7; 16]), full_at: 1, device });
+            let at = at.index(octets.len());
+            octets[at] = other;
+            if let Some(binding) = Binding::read(&octets) {
+                prop_assert_eq!(self::octets(&binding), octets);
+            }
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(octets in part(300)) {
+            let _read = Binding::find(&octets);
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_what_there_is_finds_nothing() {
+        let anonymous = Binding { incarnation: Incarnation([7; 16]), full_at: 1, device: None };
+        let sealed = anonymous.append_to(b"plain").unwrap();
+        assert_eq!(Binding::find(&sealed), Some((5, anonymous)));
+        assert_eq!(Binding::find(&sealed[5..]).map(|(plain, _)| plain), Some(0));
+        assert_eq!(Binding::find(&sealed[6..]), None);
+        assert_eq!(Binding::find(&[0]), None);
+        assert_eq!(Binding::find(&[]), None);
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_written() {
+        let (short, long) = ([7; 256], vec![7; 65_536]);
+        let registered = |serial| BoundRecord::Registered { serial, word: 1 };
+        let good = BoundCa { serial: &[7], record: registered(&[7]) };
+        let with = |path| {
+            let leaf = Sha256::restored([7; 32]);
+            let device = Some(BoundDevice { leaf, word: 0, not_after: 1, path });
+            Binding { incarnation: Incarnation([7; 16]), full_at: 1, device }.append_to(b"plain")
+        };
+        assert!(with(vec![good.clone(); 9]).is_some());
+        assert_eq!(with(vec![good; 10]), None);
+        assert_eq!(with(vec![]), None);
+        assert_eq!(with(vec![BoundCa { serial: &short, record: registered(&[7]) }]), None);
+        assert_eq!(with(vec![BoundCa { serial: &[7], record: registered(&short) }]), None);
+        for (subject, key) in [(&long[..], &[7][..]), (&[7], &long), (&long[1..], &long[1..])] {
+            let record = BoundRecord::Unregistered { subject, key };
+            assert_eq!(with(vec![BoundCa { serial: &[7], record }]), None);
+        }
+    }
+
+    #[test]
+    fn a_record_under_the_paths_own_serial_number_is_written_once() {
+        let length = |serial| {
+            let record = BoundRecord::Registered { serial, word: 1 };
+            let path = vec![BoundCa { serial: &[7; 20], record }];
+            let leaf = Sha256::restored([7; 32]);
+            let device = Some(BoundDevice { leaf, word: 0, not_after: 1, path });
+            octets(&Binding { incarnation: Incarnation([7; 16]), full_at: 1, device }).len()
+        };
+        assert_eq!(length(&[7; 20]) + 21, length(&[8; 20]));
+    }
+}
