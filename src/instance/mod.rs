@@ -7,12 +7,14 @@
 mod admission;
 mod handshake;
 mod instances;
+mod own_handshake;
 mod spec;
 mod stats;
 mod tenant;
 
 pub use admission::Admission;
 pub use instances::{CreateError, Instances};
+pub use own_handshake::Handshake;
 pub use spec::InstanceSpec;
 pub use stats::{Outcome, Stats};
 pub use tenant::Instance;
