@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering;
 use mqtls::CaStatus::Active;
 use mqtls::trust::Refusal;
 use mqtls::{ClientAuth, Refused};
-use rustls::HandshakeKind;
 use rustls::HandshakeKind::{Full, FullWithHelloRetryRequest, Resumed};
+use rustls::crypto::CryptoProvider;
+use rustls::{HandshakeKind, NamedGroup};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Door, Identity, TestCa, VERSIONS, Visit, client, provider, record};
+use crate::support::{
+    Door, Identity, TestCa, VERSIONS, Visit, client, client_of, provider, record,
+};
 use crate::ticket_tools::{
     Declines, Glass, apart, careless_of_names, come, come_as, joined, sealed_by, switch_certificate,
 };
@@ -273,13 +276,21 @@ fn hello_with_tickets(count: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_session_is_resumed_behind_a_hello_retry_request() {
-    let (door, glass, device) = of_glass(ClientAuth::Required);
-    let mut reluctant = rustls::crypto::CryptoProvider::clone(&provider());
-    // The server likes the last of them best.
-    reluctant.kx_groups.retain(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
-    reluctant.kx_groups.reverse();
-    let version = &rustls::version::TLS13;
-    let mut client = crate::support::client_of(Arc::new(reluctant), Some(&device), version);
+    // The client's first key share is for a group that the server does not speak.
+    let speaking = |groups: &[_]| {
+        let mut provider = CryptoProvider::clone(&provider());
+        provider.kx_groups.retain(|group| groups.contains(&group.name()));
+        provider.kx_groups.sort_by_key(|group| groups.iter().position(|it| *it == group.name()));
+        Arc::new(provider)
+    };
+    let server = speaking(&[NamedGroup::secp256r1]);
+    let glass = Glass::new();
+    let door = Door::unconfigured_as(|spec| spec.resumption(sealed_by(&glass)), server)
+        .with_default_certificate();
+    let ca = TestCa::root("fleet");
+    door.register(&ca, Active).unwrap();
+    let both = speaking(&[NamedGroup::X25519, NamedGroup::secp256r1]);
+    let mut client = client_of(both, Some(&ca.device("device")), &rustls::version::TLS13);
     careless_of_names(&mut client);
     for expected in [FullWithHelloRetryRequest, Resumed] {
         let (kind, connection) = come(&door, &client).await;
