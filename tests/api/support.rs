@@ -401,15 +401,16 @@ impl Door {
 
     /// A door to an instance that is created in the test's own way.
     pub(crate) fn open_as(change: impl FnOnce(InstanceSpec) -> InstanceSpec) -> Self {
-        Self::before_set_sni(change, provider()).with_default_certificate()
+        Self::unconfigured_as(change, provider()).with_default_certificate()
     }
 
     /// A door before its first `SetSniConfig`.
     pub(crate) fn unconfigured(client_auth: ClientAuth, provider: Arc<CryptoProvider>) -> Self {
-        Self::before_set_sni(|spec| spec.client_auth(client_auth), provider)
+        Self::unconfigured_as(|spec| spec.client_auth(client_auth), provider)
     }
 
-    fn before_set_sni(
+    /// The same to an instance that is created in the test's own way.
+    pub(crate) fn unconfigured_as(
         change: impl FnOnce(InstanceSpec) -> InstanceSpec,
         provider: Arc<CryptoProvider>,
     ) -> Self {
@@ -449,7 +450,8 @@ impl Door {
         door.with_default_certificate()
     }
 
-    fn with_default_certificate(self) -> Self {
+    /// The same after its first `SetSniConfig`.
+    pub(crate) fn with_default_certificate(self) -> Self {
         self.put("default", &self.server_ca.server(&["localhost"]));
         self.set_sni("default", "").unwrap();
         self

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::trust::Refusal;
-use mqtls::{ClientAuth, Refused, Resumption, Tickets};
+use mqtls::{ClientAuth, InstanceSpec, Refused, Resumption, Tickets};
 use rustls::HandshakeKind::{Full, Resumed};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 use webpki::Error::{CertExpired, CertNotValidYet};
@@ -18,6 +18,9 @@ const HOUR: u64 = 60 * 60;
 
 /// What an operator does while a ticket is out.
 type Change = fn(&Door, &TestCa);
+
+/// Why the device is refused then.
+type Expected = fn(&TestCa) -> Refusal;
 
 /// A door, its CA, and a client with a ticket from it.
 async fn with_ticket(version: &'static SupportedProtocolVersion) -> (Door, TestCa, ClientConfig) {
@@ -73,7 +76,7 @@ async fn r01_a_client_without_a_certificate_is_resumed_without_one() {
 
 #[tokio::test]
 async fn r02_a_ticket_of_a_ca_that_is_inactive_or_gone_is_declined_and_its_bearer_refused() {
-    let changes: [(Change, fn(&TestCa) -> Refusal); 3] = [
+    let changes: [(Change, Expected); 3] = [
         (|door, ca| drop(door.deactivate(ca)), |ca| Refusal::InactiveCa(ca.serial())),
         (|door, ca| drop(door.delete(ca)), |_| Refusal::UnknownIssuer),
         (
@@ -200,66 +203,72 @@ async fn r03_a_ticket_is_good_in_the_last_second_of_every_certificate_on_the_pat
 #[tokio::test]
 async fn r03_a_lineage_ends_however_often_it_was_resumed() {
     for version in VERSIONS {
-        for (resumption, hours) in
-            [(Resumption::default(), 24), (lasting(Duration::from_secs(2 * HOUR)), 2)]
-        {
-            let door = Door::open_as(|spec| spec.resumption(resumption));
-            let ca = TestCa::root("fleet");
-            door.register(&ca, Active).unwrap();
-            let client = client(Some(&ca.device("device")), version);
-            let mut declines = Declines::watch();
-            let length = hours * HOUR;
-            assert_eq!(come(&door, &client).await.0, Full);
-            for began in [NOW, NOW + length + 1] {
-                for hour in 1..=hours {
-                    door.clock.set(began + hour * HOUR);
-                    assert_eq!(come(&door, &client).await.0, Resumed);
-                }
-                assert!(declines.take().is_empty());
-                door.clock.set(began + length + 1);
-                assert_eq!(come(&door, &client).await.0, Full);
-                assert_eq!(declines.take(), ["the last full handshake was too long ago"]);
-            }
+        assert_lineage_ends(version, Resumption::default(), 24).await;
+        assert_lineage_ends(version, lasting(Duration::from_secs(2 * HOUR)), 2).await;
+    }
+}
+
+async fn assert_lineage_ends(
+    version: &'static SupportedProtocolVersion,
+    resumption: Resumption,
+    hours: u64,
+) {
+    let door = Door::open_as(|spec| spec.resumption(resumption));
+    let ca = TestCa::root("fleet");
+    door.register(&ca, Active).unwrap();
+    let client = client(Some(&ca.device("device")), version);
+    let mut declines = Declines::watch();
+    let length = hours * HOUR;
+    assert_eq!(come(&door, &client).await.0, Full);
+    for began in [NOW, NOW + length + 1] {
+        for hour in 1..=hours {
+            door.clock.set(began + hour * HOUR);
+            assert_eq!(come(&door, &client).await.0, Resumed);
         }
+        assert!(declines.take().is_empty());
+        door.clock.set(began + length + 1);
+        assert_eq!(come(&door, &client).await.0, Full);
+        assert_eq!(declines.take(), ["the last full handshake was too long ago"]);
     }
 }
 
 #[tokio::test]
 async fn r04_a_ticket_is_good_at_the_instance_that_issued_it() {
-    const OTHER: &str = "it is another instance's, or an earlier one's of the same id";
     for version in VERSIONS {
-        for client_auth in [ClientAuth::Required, ClientAuth::Optional] {
-            let shared = Wire::new();
-            let spec = || {
-                |spec: mqtls::InstanceSpec| {
-                    spec.client_auth(client_auth).resumption(sealed_by(&shared))
-                }
-            };
-            let door = Door::open_as(spec());
-            let beside = door.beside_as("mqtt-other", spec());
-            // Another process, or a later one, as far as anybody can tell.
-            let again = Door::open_as(spec());
-            assert_eq!(again.instance.id(), door.instance.id());
-            let ca = TestCa::root("fleet");
-            let device = ca.device("device");
-            let shown = (client_auth == ClientAuth::Required).then_some(&device);
-            for other in [&beside, &again] {
-                if shown.is_some() {
-                    for door in [&door, other] {
-                        let _there_already = door.register(&ca, Active);
-                    }
-                }
-                let client = client(shown, version);
-                let mut declines = Declines::watch();
-                assert_eq!(come(&door, &client).await.0, Full);
-                assert_eq!(come(&door, &client).await.0, Resumed);
-                assert_eq!(come(other, &client).await.0, Full);
-                assert_eq!(declines.take(), [OTHER]);
-                assert_eq!(come(other, &client).await.0, Resumed);
-                assert_eq!(come(&door, &client).await.0, Full);
-                assert_eq!(declines.take(), [OTHER]);
-            }
-        }
+        assert_each_resumes_its_own(ClientAuth::Required, version).await;
+        assert_each_resumes_its_own(ClientAuth::Optional, version).await;
+    }
+}
+
+/// With one ticketer for all. Devices come where they must show a certificate, and nobody else.
+async fn assert_each_resumes_its_own(
+    client_auth: ClientAuth,
+    version: &'static SupportedProtocolVersion,
+) {
+    const OTHER: &str = "it is another instance's, or an earlier one's of the same id";
+    let shared = Wire::new();
+    let spec = |spec: InstanceSpec| spec.client_auth(client_auth).resumption(sealed_by(&shared));
+    let door = Door::open_as(spec);
+    let beside = door.beside_as("mqtt-other", spec);
+    // Another process, or a later one, as far as anybody can tell.
+    let again = Door::open_as(spec);
+    assert_eq!(again.instance.id(), door.instance.id());
+    let ca = TestCa::root("fleet");
+    for door in [&door, &beside, &again] {
+        door.register(&ca, Active).unwrap();
+    }
+    let device = ca.device("device");
+    for other in [&beside, &again] {
+        let shown = (client_auth == ClientAuth::Required).then_some(&device);
+        let client = client(shown, version);
+        let mut declines = Declines::watch();
+        assert_eq!(come(&door, &client).await.0, Full);
+        assert_eq!(come(&door, &client).await.0, Resumed);
+        assert_eq!(come(other, &client).await.0, Full);
+        assert_eq!(declines.take(), [OTHER]);
+        assert_eq!(come(other, &client).await.0, Resumed);
+        assert_eq!(come(&door, &client).await.0, Full);
+        assert_eq!(declines.take(), [OTHER]);
     }
 }
 

@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering;
 use mqtls::CaStatus::Active;
 use mqtls::trust::Refusal;
 use mqtls::{ClientAuth, Refused};
-use rustls::HandshakeKind;
 use rustls::HandshakeKind::{Full, FullWithHelloRetryRequest, Resumed};
+use rustls::crypto::CryptoProvider;
+use rustls::{HandshakeKind, NamedGroup};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Door, Identity, TestCa, VERSIONS, Visit, client, provider, record};
+use crate::support::{
+    Door, Identity, TestCa, VERSIONS, Visit, client, client_of, provider, record,
+};
 use crate::ticket_tools::{
     Declines, Glass, apart, careless_of_names, come, come_as, joined, sealed_by, switch_certificate,
 };
@@ -141,28 +144,26 @@ async fn whatever_octet_of_a_binding_is_another_nobody_comes_in_as_somebody_else
         let sealed = glass.last();
         let length = apart(&sealed).1.len();
         assert_eq!(apart(&sealed).1[LEAF], *sha256.as_ref());
-        for at in 0..length {
-            for flip in [1, 0x80] {
-                glass.change(|plain| plain);
-                let client = client(Some(&device), version);
-                assert_eq!(come(&door, &client).await.0, Full);
-                glass.change(move |plain| {
-                    let (session, binding) = apart(&plain);
-                    let mut binding = binding.to_vec();
-                    binding[at] ^= flip;
-                    joined(session, &binding)
-                });
-                let visit = door.visit(client, "localhost").await;
-                if LEAF.contains(&at) {
-                    assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
-                    continue;
-                }
-                let (kind, admitted) = how(visit).await;
-                assert_eq!(admitted, sha256);
-                // A time that is later or earlier may be good, too.
-                let may_resume = TIME.contains(&at) || LAST_SECOND.contains(&at);
-                assert!(may_resume || kind == Full, "octet {at} of {length}");
+        for (at, flip) in (0..length).flat_map(|at| [(at, 1), (at, 0x80)]) {
+            glass.change(|plain| plain);
+            let client = client(Some(&device), version);
+            assert_eq!(come(&door, &client).await.0, Full);
+            glass.change(move |plain| {
+                let (session, binding) = apart(&plain);
+                let mut binding = binding.to_vec();
+                binding[at] ^= flip;
+                joined(session, &binding)
+            });
+            let visit = door.visit(client, "localhost").await;
+            if LEAF.contains(&at) {
+                assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
+                continue;
             }
+            let (kind, admitted) = how(visit).await;
+            assert_eq!(admitted, sha256);
+            // A time that is later or earlier may be good, too.
+            let may_resume = TIME.contains(&at) || LAST_SECOND.contains(&at);
+            assert!(may_resume || kind == Full, "octet {at} of {length}");
         }
     }
 }
@@ -174,7 +175,8 @@ async fn how(visit: Visit) -> (HandshakeKind, mqtls::Sha256) {
 
 #[tokio::test]
 async fn a_plain_text_that_is_cut_short_or_goes_on_is_declined() {
-    let changes: [fn(&[u8]) -> Vec<u8>; 8] = [
+    type Change = fn(&[u8]) -> Vec<u8>;
+    let changes: [Change; 8] = [
         |_| vec![],
         |plain| plain[..1].to_vec(),
         |plain| plain[..plain.len() - 1].to_vec(),
@@ -273,13 +275,21 @@ fn hello_with_tickets(count: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_session_is_resumed_behind_a_hello_retry_request() {
-    let (door, glass, device) = of_glass(ClientAuth::Required);
-    let mut reluctant = rustls::crypto::CryptoProvider::clone(&provider());
-    // The server likes the last of them best.
-    reluctant.kx_groups.retain(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
-    reluctant.kx_groups.reverse();
-    let version = &rustls::version::TLS13;
-    let mut client = crate::support::client_of(Arc::new(reluctant), Some(&device), version);
+    // The client's first key share is for a group that the server does not speak.
+    let speaking = |groups: &[_]| {
+        let mut provider = CryptoProvider::clone(&provider());
+        provider.kx_groups.retain(|group| groups.contains(&group.name()));
+        provider.kx_groups.sort_by_key(|group| groups.iter().position(|it| *it == group.name()));
+        Arc::new(provider)
+    };
+    let server = speaking(&[NamedGroup::secp256r1]);
+    let glass = Glass::new();
+    let door = Door::unconfigured_as(|spec| spec.resumption(sealed_by(&glass)), server)
+        .with_default_certificate();
+    let ca = TestCa::root("fleet");
+    door.register(&ca, Active).unwrap();
+    let both = speaking(&[NamedGroup::X25519, NamedGroup::secp256r1]);
+    let mut client = client_of(both, Some(&ca.device("device")), &rustls::version::TLS13);
     careless_of_names(&mut client);
     for expected in [FullWithHelloRetryRequest, Resumed] {
         let (kind, connection) = come(&door, &client).await;
