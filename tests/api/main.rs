@@ -15,6 +15,7 @@ mod listener;
 mod listener_load;
 mod listener_panics;
 mod lookup_allocates_nothing;
+mod own_handshake;
 mod own_loop;
 mod path;
 mod path_limits;
