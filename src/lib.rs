@@ -16,7 +16,7 @@
 //!                              rustls handshake
 //!                                     │
 //!                                     ▼  the gate
-//!                  Connection: the stream, and who is at its other end
+//!                  Connection: the stream, who is at its other end, and when it is over
 //! ```
 //!
 //! # What always holds
