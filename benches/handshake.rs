@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         let again = Arc::clone(&client);
         let runtime = Arc::new(Builder::new_current_thread().enable_time().build().unwrap());
         let runtime_again = Arc::clone(&runtime);
-        let ours = servers.door.acceptor;
+        let ours = servers.door.acceptor.clone();
         let bare = TlsAcceptor::from(servers.resuming_bare());
         Contenders {
             mqtls: each(move || knock(&runtime, &client, |io| accept(&ours, io))),
