@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::Fleet;
-use mqtls::{Acceptor, Connection, Instance};
+use mqtls::{Acceptor, Connection, Handshake, Instance};
 use rustls::HandshakeKind::{Full, Resumed};
 use rustls::client::Resumption;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -151,8 +151,8 @@ fn bare_config(door: &Door, ca: &TestCa, server: &Identity) -> ServerConfig {
 
 /// One handshake on plain connections; the time of the server's part.
 fn shake(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> (HandshakeKind, Duration) {
-    let (server, spent) = shake_in_steps(config, client, |step| step());
-    (server.handshake_kind().unwrap(), spent)
+    let plain = |config: &Arc<ServerConfig>| Arc::clone(config);
+    shake_in_steps(config, client, plain, |_, step| step(), |_, _| {})
 }
 
 /// The same with the context that an accept loop of the embedder's own gives it, and the gate.
@@ -160,30 +160,26 @@ fn shake_in_context(
     instance: &Arc<Instance>,
     client: &Arc<ClientConfig>,
 ) -> (HandshakeKind, Duration) {
-    let start = Instant::now();
-    let mut context = instance.handshake().unwrap();
-    let config = context.config();
-    let begun = start.elapsed();
-    let (server, spent) = shake_in_steps(&config, client, |step| context.step(step));
-    let start = Instant::now();
-    let admission = context.admit(&server).unwrap();
-    let spent = begun + spent + start.elapsed();
-    assert!(admission.device().is_some());
-    (server.handshake_kind().unwrap(), spent)
+    let begin = |instance: &Arc<Instance>| instance.handshake().unwrap();
+    let admit = |context: Handshake, server: &_| context.admit(server).unwrap();
+    shake_in_steps(instance, client, begin, |context, step| context.step(step), admit)
 }
 
-fn shake_in_steps(
-    config: &Arc<ServerConfig>,
+/// All that `begin`, each step and `end` do is timed; what `end` returns is dropped outside.
+fn shake_in_steps<S, C: Configured, E>(
+    server: &S,
     client: &Arc<ClientConfig>,
-    mut within: impl FnMut(&mut dyn FnMut()),
-) -> (ServerConnection, Duration) {
+    begin: impl FnOnce(&S) -> C,
+    mut within: impl FnMut(&mut C, &mut dyn FnMut()),
+    end: impl FnOnce(C, &ServerConnection) -> E,
+) -> (HandshakeKind, Duration) {
     let mut client = ClientConnection::new(Arc::clone(client), server_name()).unwrap();
     let mut to_server = Vec::new();
     let mut to_client = Vec::new();
-    let config = Arc::clone(config);
 
     let mut start = Instant::now();
-    let mut server = ServerConnection::new(config).unwrap();
+    let mut context = begin(server);
+    let mut server = ServerConnection::new(context.config()).unwrap();
     let mut spent = start.elapsed();
     while client.is_handshaking() || server.is_handshaking() {
         to_server.clear();
@@ -194,7 +190,7 @@ fn shake_in_steps(
 
         start = Instant::now();
         let mut received = to_server.as_slice();
-        within(&mut || {
+        within(&mut context, &mut || {
             while !received.is_empty() {
                 server.read_tls(&mut received).unwrap();
                 server.process_new_packets().unwrap();
@@ -211,8 +207,29 @@ fn shake_in_steps(
             client.process_new_packets().unwrap();
         }
     }
+    start = Instant::now();
+    let ended = end(context, &server);
+    spent += start.elapsed();
     assert!(server.peer_certificates().is_some());
-    (server, spent)
+    drop(ended);
+    (server.handshake_kind().unwrap(), spent)
+}
+
+/// What a server's connection is made with.
+trait Configured {
+    fn config(&self) -> Arc<ServerConfig>;
+}
+
+impl Configured for Arc<ServerConfig> {
+    fn config(&self) -> Arc<ServerConfig> {
+        Self::clone(self)
+    }
+}
+
+impl Configured for Handshake {
+    fn config(&self) -> Arc<ServerConfig> {
+        self.config()
+    }
 }
 
 /// What a handshake took that must have been of this kind.
