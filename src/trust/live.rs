@@ -117,10 +117,15 @@ impl LiveIndex {
 
     /// What [`cut`](Self::cut) would come to.
     pub(super) fn foresee(&self, authority: &Authority, loss: Loss) -> Cut {
-        let members = loss.unregistered_key(authority).map(|key| self.by_unregistered_key.get(key));
-        let by_key = members.flatten().map_or(0, |members| members.live());
-        let count = authority.live().live() + by_key;
-        let (ended, kept) = if self.policy.keep { (0, count) } else { (count, 0) };
+        let mut live = authority.live().live();
+        if let Some(key) = loss.unregistered_key(authority) {
+            let members = self.by_unregistered_key.get(key);
+            live.extend(members.map(|members| members.live()).unwrap_or_default());
+        }
+        // A path may lead through one key under two names, and its connection stands under both.
+        live.sort_unstable_by_key(Arc::as_ptr);
+        live.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        let (ended, kept) = if self.policy.keep { (0, live.len()) } else { (live.len(), 0) };
         Cut { ended, kept, lifelines: vec![] }
     }
 

@@ -33,9 +33,10 @@ impl Members {
         std::mem::take(&mut self.0).into_iter().map(|(_, lifeline)| lifeline).collect()
     }
 
-    /// How many are there that nobody has cut.
-    pub(super) fn live(&self) -> usize {
-        self.0.iter().filter(|(_, lifeline)| !lifeline.is_cut()).count()
+    /// Those that nobody has cut.
+    pub(super) fn live(&self) -> Vec<Arc<Lifeline>> {
+        let live = self.0.iter().filter(|(_, lifeline)| !lifeline.is_cut());
+        live.map(|(_, lifeline)| Arc::clone(lifeline)).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -58,7 +59,7 @@ mod tests {
         assert_eq!(members.take().len(), 1);
         assert_eq!(members.enter(&second), place);
         members.leave(place, &first);
-        assert_eq!(members.live(), 1);
+        assert_eq!(members.live().len(), 1);
         members.leave(place, &second);
         assert!(members.is_empty());
     }

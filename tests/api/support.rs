@@ -417,7 +417,12 @@ impl Door {
 
     /// The door of another instance of the same set, with a default certificate of its own.
     pub(crate) fn beside(&self, id: &str) -> Self {
-        let spec = InstanceSpec::new(id.parse().unwrap()).client_auth(self.instance.client_auth());
+        let spec = InstanceSpec::new(id.parse().unwrap());
+        self.beside_of(spec.client_auth(self.instance.client_auth()))
+    }
+
+    /// The same from a spec of the test's choice.
+    pub(crate) fn beside_of(&self, spec: InstanceSpec) -> Self {
         let instance = self.instances.create(spec).unwrap();
         let door = Self {
             instances: self.instances.clone(),
