@@ -285,3 +285,32 @@ impl Under {
 static DRAWN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 /// By which part a lifetime may be shorter.
 const SPREAD: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l04_a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
+        let policy = LivePolicy { keep: false, max_lifetime: Some(Duration::from_secs(86_400)) };
+        let index = Arc::new(LiveIndex::new(policy));
+        let second = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let mut up = std::collections::VecDeque::new();
+        for round in 0..100_000 {
+            let not_after = (round % 3 > 0).then(|| second(1_000 + round * 7 % 1_000_000));
+            up.push_back(index.enter(&[], not_after, second(round / 100)));
+            if up.len() > 1_000 {
+                // Not in the order in which they came.
+                up.swap(0, usize::try_from(round % 997).unwrap());
+                up.pop_front();
+            }
+            assert_eq!(index.len(), up.len());
+        }
+        assert!(index.end_due(second(2_000)) > 0);
+        assert_eq!(index.len(), up.len());
+        up.clear();
+        assert_eq!(index.len(), 0);
+        assert_eq!(index.end_due(second(10_000_000)), 0);
+        assert!(index.roster.is_bare());
+    }
+}

@@ -63,4 +63,17 @@ mod tests {
         members.leave(place, &second);
         assert!(members.is_empty());
     }
+
+    #[test]
+    fn l04_many_that_come_and_go_give_their_places_back() {
+        let mut members = Members::default();
+        let many: Vec<_> = (0..100_000).map(|_| Arc::default()).collect();
+        let places: Vec<_> = many.iter().map(|lifeline| members.enter(lifeline)).collect();
+        assert_eq!(members.live().len(), many.len());
+        for (lifeline, place) in many.iter().zip(places) {
+            members.leave(place, lifeline);
+        }
+        assert!(members.is_empty() && members.0.capacity() <= KEPT_EMPTY);
+        assert!(many.iter().all(|lifeline| Arc::strong_count(lifeline) == 1));
+    }
 }

@@ -120,7 +120,7 @@ fn l01_the_call_waits_for_a_write_that_is_under_way() {
     for version in VERSIONS {
         let (door, ca, device) = fleet();
         let (door, ca) = (Arc::new(door), Arc::new(ca));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut line = runtime.block_on(Line::up(&door, Some(&device), version));
         let handle = line.server.handle();
         let wire = Arc::clone(&line.wire);

@@ -18,6 +18,7 @@ mod listener_load;
 mod listener_panics;
 mod live;
 mod live_ends;
+mod live_stress;
 mod lookup_allocates_nothing;
 mod own_loop;
 mod path;
