@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::handle::{ConnectionHandle, FarewellTooLong};
+use super::wire::Wire;
 use crate::id::InstanceId;
 use crate::name::HostName;
 use crate::trust::{Admitted, Device, Ended, Membership};
@@ -20,22 +21,20 @@ use crate::trust::{Admitted, Device, Ended, Membership};
 ///
 /// It ends by itself when a CA on the device's path is deactivated or deleted, when a certificate on
 /// that path expires, when it has been up for as long as the instance lets one be, and when the
-/// instance is removed. From then on every read and write fails, with [`Ended`] as the error's
-/// source; nothing more is written, not even `close_notify`, but one [`farewell`](Self::farewell).
-/// Whoever waits in a read or a write is woken.
+/// instance is removed. From then on every read and write fails with an error of the kind
+/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) that holds an [`Ended`], as
+/// [`io::Error::downcast`] tells; nothing more is written, not even `close_notify`, but one
+/// [`farewell`](Self::farewell). Whoever waits in a read or a write is woken.
 ///
 /// It never gives its inner stream away: what a connection may still read and write is decided
 /// here for as long as it lives.
 pub struct Connection<IO> {
-    stream: TlsStream<IO>,
+    wire: Wire<IO>,
     instance: InstanceId,
     server_name: Option<HostName>,
     device: Option<Device>,
     membership: Membership,
-    /// Whether the last write took less than it was given, so that words in between would fall into
-    /// the middle of a packet.
-    cut_short: bool,
-    /// Whether the end of the connection was noticed here.
+    /// Whether the end of the connection was noticed here, so that nothing is said any more.
     parted: bool,
 }
 
@@ -47,8 +46,8 @@ impl<IO> Connection<IO> {
         admitted: Admitted,
     ) -> Self {
         let Admitted { device, membership } = admitted;
-        let (cut_short, parted) = (false, false);
-        Self { stream, instance, server_name, device, membership, cut_short, parted }
+        let wire = Wire::new(stream);
+        Self { wire, instance, server_name, device, membership, parted: false }
     }
 
     /// Waits until the connection is over and tells why. The future borrows nothing: await it beside
@@ -85,12 +84,12 @@ impl<IO> Connection<IO> {
     /// The application protocol that was agreed on: `mqtt`, `x-amzn-mqtt-ca`, or `None` where the
     /// client offered neither.
     pub fn alpn(&self) -> Option<&[u8]> {
-        self.stream.get_ref().1.alpn_protocol()
+        self.wire.tls().alpn_protocol()
     }
 
     /// The TLS version that was agreed on.
     pub fn tls_version(&self) -> Option<ProtocolVersion> {
-        self.stream.get_ref().1.protocol_version()
+        self.wire.tls().protocol_version()
     }
 
     /// The device that has proven its identity; `None` where the client showed no certificate and
@@ -113,53 +112,43 @@ impl<IO> fmt::Debug for Connection<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    /// What a poll of a connection that is over comes to. The first one that notices says farewell.
-    fn part<T>(&mut self, context: &mut Context<'_>, why: Ended) -> Poll<io::Result<T>> {
-        if !std::mem::replace(&mut self.parted, true) {
-            self.say_farewell(context);
-        }
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)))
-    }
-
-    /// Writes the last packet in one go, where the stream takes it and everything before it is
-    /// written, and ends the stream. Waits for nothing.
-    fn say_farewell(&mut self, context: &mut Context<'_>) {
-        let words = self.membership.lifeline().take_words();
-        let all_written = !self.cut_short && !self.stream.get_ref().1.wants_write();
-        if let Some(words) = words.filter(|_| all_written) {
-            // However this ends: it was the last word.
-            let _said = Pin::new(&mut self.stream).poll_write(context, &words);
-            let _sent = Pin::new(&mut self.stream).poll_flush(context);
-        }
-        let _ended = Pin::new(self.stream.get_mut().0).poll_shutdown(context);
-    }
-
-    fn write_with(
+    /// Polls the wire, where the connection is not over.
+    fn poll<T>(
         &mut self,
         context: &mut Context<'_>,
-        length: usize,
-        write: impl FnOnce(Pin<&mut TlsStream<IO>>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        self.cut_short = true;
-        let polled = self.on_the_write_side(context, write);
-        self.cut_short = !matches!(polled, Poll::Ready(Ok(written)) if written == length);
-        polled
-    }
-
-    fn on_the_write_side<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut TlsStream<IO>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        side: Side,
+        poll: impl FnOnce(&mut Wire<IO>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let polled = self.membership.lifeline().begin().and_then(|turn| {
-            let polled = poll(Pin::new(&mut self.stream), context);
+            // Behind a poll that panicked nobody knows how much of a record is gone.
+            let parted = std::mem::replace(&mut self.parted, true);
+            let polled = poll(&mut self.wire, context);
+            self.parted = parted;
             if polled.is_pending() {
-                turn.waits_to_write(context.waker());
+                match side {
+                    Side::Read => turn.waits_to_read(context.waker()),
+                    Side::Write => turn.waits_to_write(context.waker()),
+                }
             }
             turn.end().map(|()| polled)
         });
         polled.unwrap_or_else(|why| self.part(context, why))
     }
+
+    /// What a poll of a connection that is over comes to. The first one that notices says farewell.
+    fn part<T>(&mut self, context: &mut Context<'_>, why: Ended) -> Poll<io::Result<T>> {
+        if !std::mem::replace(&mut self.parted, true) {
+            self.wire.part(context, self.membership.lifeline().take_words());
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)))
+    }
+}
+
+/// Who waits for a poll: a stream that was split is polled by two tasks.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Read,
+    Write,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<IO> {
@@ -168,19 +157,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
         let before = buf.filled().len();
-        let polled = this.membership.lifeline().begin().and_then(|turn| {
-            let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-            if polled.is_pending() {
-                turn.waits_to_read(cx.waker());
-            }
-            turn.end().map(|()| polled)
-        });
-        polled.unwrap_or_else(|why| {
+        let polled = self.get_mut().poll(cx, Side::Read, |wire, cx| wire.read(cx, buf));
+        if matches!(polled, Poll::Ready(Err(_))) {
             buf.set_filled(before);
-            this.part(cx, why)
-        })
+        }
+        polled
     }
 }
 
@@ -190,7 +172,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().write_with(cx, buf.len(), |stream, cx| stream.poll_write(cx, buf))
+        self.get_mut().poll(cx, Side::Write, |wire, cx| wire.write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -198,19 +180,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = bufs.iter().map(|buf| buf.len()).sum();
-        self.get_mut().write_with(cx, length, |stream, cx| stream.poll_write_vectored(cx, bufs))
+        self.get_mut().poll(cx, Side::Write, |wire, cx| wire.write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.wire.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().on_the_write_side(cx, |stream, cx| stream.poll_flush(cx))
+        self.get_mut().poll(cx, Side::Write, Wire::flush)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().on_the_write_side(cx, |stream, cx| stream.poll_shutdown(cx))
+        self.get_mut().poll(cx, Side::Write, Wire::shutdown)
     }
 }

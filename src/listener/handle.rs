@@ -26,8 +26,11 @@ impl ConnectionHandle {
     /// When the connection is ended, by whatever but its being dropped, the next read or write on it
     /// writes this once, without waiting, before it fails: only where everything that was written
     /// before has left the TLS stream in full, and as much of it as the inner stream takes at once.
-    /// If the broker itself was in the middle of a packet, having given the stream no more than a
-    /// part of it, nothing is written.
+    /// Nothing is written where the last write took only a part of what it was given, behind the
+    /// broker's own shutdown, and behind a read or write that failed. A packet that the broker writes
+    /// in pieces should therefore be one write: between two of them this would fall into its middle.
+    ///
+    /// On a connection that is over already it does nothing.
     ///
     /// # Errors
     ///

@@ -21,6 +21,7 @@ mod permits;
 mod refused;
 mod room;
 mod sweeper;
+mod wire;
 
 pub use acceptor::Acceptor;
 pub use connection::Connection;

@@ -21,8 +21,9 @@ use crate::primitives::{AtomicU64, Mutex, yield_now};
 pub(crate) struct Lifeline {
     /// Of [`BUSY`] and [`CUT`].
     state: AtomicU64,
-    /// Set before [`CUT`] is, unless the broker dropped the connection.
-    ended: OnceLock<Arc<Ended>>,
+    /// Set before [`CUT`] is, by whoever ends the connection: `None` by the broker's dropping it.
+    /// Who comes second ended nothing.
+    ended: OnceLock<Option<Arc<Ended>>>,
     // A stream that was split is polled by two tasks.
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -55,9 +56,13 @@ impl Lifeline {
         self.reason()
     }
 
-    /// Leaves words to be said after a cut, in the place of those left before.
+    /// Leaves words to be said after a cut, in the place of those left before. What comes after it
+    /// comes too late: whoever cut may have returned, and only what it found there may follow.
     pub(crate) fn leave_words(&self, words: &[u8]) {
-        *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(words.into());
+        let mut left = self.farewell.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_cut() {
+            *left = Some(words.into());
+        }
     }
 
     /// Takes the words that were left.
@@ -67,9 +72,9 @@ impl Lifeline {
 
     /// Lets no further poll begin. One that is under way goes on: see [`wait`](Self::wait).
     pub(super) fn cut(&self, why: &Arc<Ended>) -> Mark {
-        let named = self.ended.set(Arc::clone(why)).is_ok();
+        let first = self.ended.set(Some(Arc::clone(why))).is_ok();
         let before = self.state.fetch_or(CUT, Ordering::SeqCst);
-        Mark { first: named && before & CUT == 0, busy: before & BUSY != 0 }
+        Mark { first, busy: before & BUSY != 0 }
     }
 
     /// Waits until no poll is under way, which takes as long as an encryption and a write to a
@@ -87,10 +92,13 @@ impl Lifeline {
         self.watchers.notify_waiters();
     }
 
-    /// The broker has dropped the connection: whoever watches it from afar is told so.
+    /// The broker has dropped the connection: whoever watches it from afar is told so, and keeps
+    /// neither the words nor the tasks that used to poll it.
     pub(super) fn let_go(&self) {
+        let _ended_before = self.ended.set(None);
         self.state.fetch_or(CUT, Ordering::SeqCst);
         self.watchers.notify_waiters();
+        drop((self.take_words(), self.reader.take(), self.writer.take()));
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -98,7 +106,7 @@ impl Lifeline {
     }
 
     fn reason(&self) -> Ended {
-        self.ended.get().map_or(Ended::Dropped, |ended| Ended::clone(ended))
+        self.ended.get().and_then(Option::as_deref).cloned().unwrap_or(Ended::Dropped)
     }
 }
 
@@ -112,7 +120,7 @@ impl fmt::Debug for Lifeline {
 /// What cutting a connection came to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
-    /// Whether nobody had cut it before.
+    /// Whether nobody had ended it before.
     pub(super) first: bool,
     /// Whether a poll is under way.
     pub(super) busy: bool,
@@ -168,6 +176,61 @@ mod tests {
         assert!(!lifeline.cut(&Arc::new(Ended::InstanceRemoved)).first);
         assert_eq!(lifeline.begin().unwrap_err(), Ended::Expired);
         assert_eq!(lifeline.ended(), Some(Ended::Expired));
+    }
+
+    #[test]
+    fn of_all_who_end_it_one_is_the_first_and_its_reason_stays() {
+        for seed in 0..2_000 {
+            let lifeline = Lifeline::default();
+            let firsts = std::thread::scope(|scope| {
+                let cuts = [Ended::Expired, Ended::InstanceRemoved].map(|why| {
+                    let (why, lifeline) = (Arc::new(why), &lifeline);
+                    scope.spawn(move || lifeline.cut(&why).first.then(|| Ended::clone(&why)))
+                });
+                if seed % 2 == 0 {
+                    lifeline.let_go();
+                }
+                cuts.into_iter().filter_map(|cut| cut.join().unwrap()).collect::<Vec<_>>()
+            });
+            match firsts.as_slice() {
+                [why] => assert_eq!(lifeline.ended().as_ref(), Some(why)),
+                [] if seed % 2 == 0 => assert_eq!(lifeline.ended(), Some(Ended::Dropped)),
+                several => panic!("ended by {several:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_drop_behind_a_cut_and_a_cut_behind_a_drop_change_no_reason() {
+        let lifeline = Lifeline::default();
+        assert!(lifeline.cut(&expired()).first);
+        lifeline.let_go();
+        assert_eq!(lifeline.ended(), Some(Ended::Expired));
+
+        let lifeline = Lifeline::default();
+        lifeline.let_go();
+        assert!(!lifeline.cut(&expired()).first, "there was nothing to end");
+        assert_eq!(lifeline.ended(), Some(Ended::Dropped));
+    }
+
+    #[test]
+    fn a_handle_to_a_dropped_connection_keeps_neither_words_nor_tasks() {
+        struct Task;
+        impl std::task::Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let lifeline = Lifeline::default();
+        let task = Arc::new(Task);
+        let turn = lifeline.begin().unwrap();
+        turn.waits_to_read(&Waker::from(Arc::clone(&task)));
+        turn.waits_to_write(&Waker::from(Arc::clone(&task)));
+        turn.end().unwrap();
+        lifeline.leave_words(b"bye");
+        lifeline.let_go();
+        assert_eq!(Arc::strong_count(&task), 1);
+        assert_eq!(lifeline.take_words(), None);
+        lifeline.leave_words(b"too late");
+        assert_eq!(lifeline.take_words(), None);
     }
 
     #[test]

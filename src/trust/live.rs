@@ -118,10 +118,15 @@ impl LiveIndex {
 
     /// What [`cut`](Self::cut) would come to.
     pub(super) fn foresee(&self, authority: &Authority, loss: Loss) -> Cut {
-        let members = loss.unregistered_key(authority).map(|key| self.by_unregistered_key.get(key));
-        let by_key = members.flatten().map_or(0, |members| members.live());
-        let count = authority.live().live() + by_key;
-        let (ended, kept) = if self.policy.keep { (0, count) } else { (count, 0) };
+        let mut live = authority.live().live();
+        if let Some(key) = loss.unregistered_key(authority) {
+            let members = self.by_unregistered_key.get(key);
+            live.extend(members.map(|members| members.live()).unwrap_or_default());
+        }
+        // A path may lead through one key under two names, and its connection stands under both.
+        live.sort_unstable_by_key(Arc::as_ptr);
+        live.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        let (ended, kept) = if self.policy.keep { (0, live.len()) } else { (live.len(), 0) };
         Cut { ended, kept, lifelines: vec![] }
     }
 
@@ -283,3 +288,32 @@ impl Under {
 static DRAWN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 /// By which part a lifetime may be shorter.
 const SPREAD: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l04_a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
+        let policy = LivePolicy { keep: false, max_lifetime: Some(Duration::from_secs(86_400)) };
+        let index = Arc::new(LiveIndex::new(policy));
+        let second = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let mut up = std::collections::VecDeque::new();
+        for round in 0..100_000 {
+            let not_after = (round % 3 > 0).then(|| second(1_000 + round * 7 % 1_000_000));
+            up.push_back(index.enter(&[], not_after, second(round / 100)));
+            if up.len() > 1_000 {
+                // Not in the order in which they came.
+                up.swap(0, usize::try_from(round % 997).unwrap());
+                up.pop_front();
+            }
+            assert_eq!(index.len(), up.len());
+        }
+        assert!(index.end_due(second(2_000)) > 0);
+        assert_eq!(index.len(), up.len());
+        up.clear();
+        assert_eq!(index.len(), 0);
+        assert_eq!(index.end_due(second(10_000_000)), 0);
+        assert!(index.roster.is_bare());
+    }
+}

@@ -33,9 +33,10 @@ impl Members {
         std::mem::take(&mut self.0).into_iter().map(|(_, lifeline)| lifeline).collect()
     }
 
-    /// How many are there that nobody has cut.
-    pub(super) fn live(&self) -> usize {
-        self.0.iter().filter(|(_, lifeline)| !lifeline.is_cut()).count()
+    /// Those that nobody has cut.
+    pub(super) fn live(&self) -> Vec<Arc<Lifeline>> {
+        let live = self.0.iter().filter(|(_, lifeline)| !lifeline.is_cut());
+        live.map(|(_, lifeline)| Arc::clone(lifeline)).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -58,8 +59,21 @@ mod tests {
         assert_eq!(members.take().len(), 1);
         assert_eq!(members.enter(&second), place);
         members.leave(place, &first);
-        assert_eq!(members.live(), 1);
+        assert_eq!(members.live().len(), 1);
         members.leave(place, &second);
         assert!(members.is_empty());
+    }
+
+    #[test]
+    fn l04_many_that_come_and_go_give_their_places_back() {
+        let mut members = Members::default();
+        let many: Vec<_> = (0..100_000).map(|_| Arc::default()).collect();
+        let places: Vec<_> = many.iter().map(|lifeline| members.enter(lifeline)).collect();
+        assert_eq!(members.live().len(), many.len());
+        for (lifeline, place) in many.iter().zip(places) {
+            members.leave(place, lifeline);
+        }
+        assert!(members.is_empty() && members.0.capacity() <= KEPT_EMPTY);
+        assert!(many.iter().all(|lifeline| Arc::strong_count(lifeline) == 1));
     }
 }

@@ -16,6 +16,8 @@ use crate::primitives::{explore, explore_fully};
 use crate::support::{Identity, NOW, TestCa, provider};
 use crate::timeline::{Attempt, Ticks, Timeline};
 
+mod live;
+
 #[test]
 fn no_word_is_drawn_twice() {
     explore(200, || {

@@ -77,6 +77,13 @@ impl Roster {
         Some(due)
     }
 
+    /// Whether it holds no more memory than a new one may.
+    #[cfg(test)]
+    pub(super) fn is_bare(&self) -> bool {
+        let book = self.book();
+        book.pages.is_empty() && book.entries.capacity() <= KEPT_EMPTY
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,6 +29,11 @@ impl Verdict {
     /// The connection enters the index first. Whatever changed before that shows now, and whoever
     /// changes something later ends this connection, too.
     pub(crate) fn admit(self, registry: &CaRegistry, now: UnixTime) -> Result<Admitted, Refusal> {
+        if now.as_secs() > self.not_after.as_secs() {
+            // It was valid when it was verified: a handshake takes a while.
+            let (time, not_after) = (now, self.not_after);
+            return Err(Refusal::Invalid(webpki::Error::CertExpired { time, not_after }));
+        }
         let membership = registry.live().enter(&self.path, Some(self.not_after), now);
         registry.check_open()?;
         for ca in &self.path {
