@@ -1,6 +1,7 @@
 //! One last packet, once, and only where it can be understood.
 
 use std::io::{ErrorKind, IoSlice};
+use std::pin::pin;
 
 use mqtls::CaStatus::Active;
 use mqtls::Ended;
@@ -8,8 +9,8 @@ use mqtls::listener::FarewellTooLong;
 use rustls::SupportedProtocolVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::line::{Line, ended};
-use crate::listener_load::all_wait;
+use crate::line::{Line, ended, on_versions};
+use crate::listener_load::{all_wait, once};
 use crate::support::{Door, TestCa, VERSIONS};
 
 const BYE: &[u8] = b"\xe0\x02\x98\x00";
@@ -29,21 +30,19 @@ const POLLS: [Poll; 5] =
 
 #[tokio::test]
 async fn whatever_the_broker_tries_first_the_client_gets_the_last_packet_and_the_end() {
-    for version in VERSIONS {
-        for poll in POLLS {
-            let (door, ca, mut line) = line(version).await;
-            line.exchange().await;
-            line.server.farewell(BYE).unwrap();
-            let written = line.wire.written();
-            door.deactivate(&ca);
-            assert_eq!(line.wire.written(), written, "the call itself writes nothing");
-            for _ in 0..2 {
-                for poll in [poll].into_iter().chain(POLLS) {
-                    line.fails(poll, &Ended::CaInactive(ca.serial())).await;
-                }
+    for (version, poll) in on_versions(POLLS) {
+        let (door, ca, mut line) = line(version).await;
+        line.exchange().await;
+        line.server.farewell(BYE).unwrap();
+        let written = line.wire.written();
+        door.deactivate(&ca);
+        assert_eq!(line.wire.written(), written, "the call itself writes nothing");
+        for _ in 0..2 {
+            for poll in [poll].into_iter().chain(POLLS) {
+                line.fails(poll, &Ended::CaInactive(ca.serial())).await;
             }
-            line.hears_last(BYE).await;
         }
+        line.hears_last(BYE).await;
     }
 }
 
@@ -158,32 +157,28 @@ async fn it_is_not_said_behind_records_that_are_stuck() {
 #[tokio::test]
 async fn it_is_not_said_in_the_middle_of_a_packet() {
     const PACKET: &[u8] = &[1; 256 * 1024];
-    for version in VERSIONS {
-        for (goes_on, empty) in [(false, false), (false, true), (true, false)] {
-            let (door, ca, mut line) = line(version).await;
-            line.server.farewell(BYE).unwrap();
-            line.wire.let_through(0);
-            let taken = line.server.write(PACKET).await.unwrap();
-            assert!(0 < taken && taken < PACKET.len());
-            line.wire.let_through(usize::MAX);
-            let mut heard = vec![0; taken];
-            let (flushed, read) =
-                tokio::join!(line.server.flush(), line.client.read_exact(&mut heard));
-            (flushed.unwrap(), read.unwrap());
-            if empty {
-                assert_eq!(line.server.write(b"").await.unwrap(), 0);
-            }
-            let mut last = vec![];
-            if goes_on {
-                line.server.write_all(b"the rest").await.unwrap();
-                last = [b"the rest", BYE].concat();
-            }
-            door.deactivate(&ca);
-            let written = line.wire.written();
-            line.fails(Poll::Write, &Ended::CaInactive(ca.serial())).await;
-            assert_eq!(line.wire.written() == written, !goes_on);
-            line.hears_last(&last).await;
+    for (version, (goes_on, empty)) in on_versions([(false, false), (false, true), (true, false)]) {
+        let (door, ca, mut line) = line(version).await;
+        line.server.farewell(BYE).unwrap();
+        line.wire.let_through(0);
+        let taken = line.server.write(PACKET).await.unwrap();
+        assert!(0 < taken && taken < PACKET.len());
+        line.wire.let_through(usize::MAX);
+        let mut heard = vec![0; taken];
+        tokio::try_join!(line.server.flush(), line.client.read_exact(&mut heard)).unwrap();
+        if empty {
+            assert_eq!(line.server.write(b"").await.unwrap(), 0);
         }
+        let mut last = vec![];
+        if goes_on {
+            line.server.write_all(b"the rest").await.unwrap();
+            last = [b"the rest", BYE].concat();
+        }
+        door.deactivate(&ca);
+        let written = line.wire.written();
+        line.fails(Poll::Write, &Ended::CaInactive(ca.serial())).await;
+        assert_eq!(line.wire.written() == written, !goes_on);
+        line.hears_last(&last).await;
     }
 }
 
@@ -195,17 +190,12 @@ async fn it_is_said_where_a_write_waited_and_was_given_up() {
         line.server.farewell(BYE).unwrap();
         line.wire.let_through(0);
         let mut taken = 0;
-        loop {
-            tokio::select! {
-                biased;
-                written = line.server.write(b"1") => taken += written.unwrap(),
-                () = std::future::ready(()) => break,
-            }
+        while let Some(written) = once(&mut pin!(line.server.write(b"1"))).await {
+            taken += written.unwrap();
         }
         line.wire.let_through(usize::MAX);
         let mut heard = vec![0; taken];
-        let (flushed, read) = tokio::join!(line.server.flush(), line.client.read_exact(&mut heard));
-        (flushed.unwrap(), read.unwrap());
+        tokio::try_join!(line.server.flush(), line.client.read_exact(&mut heard)).unwrap();
         door.deactivate(&ca);
         line.fails(Poll::Read, &Ended::CaInactive(ca.serial())).await;
         line.hears_last(BYE).await;

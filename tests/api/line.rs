@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Door, Identity, client};
+use crate::support::{Door, Identity, VERSIONS, client};
 
 /// Both ends of a connection.
 pub(crate) struct Line {
@@ -100,6 +100,15 @@ impl Line {
         raw.read_to_end(&mut heard).await.unwrap();
         assert_eq!(heard, [], "the client hears nothing more");
     }
+}
+
+/// Each case on each TLS version.
+pub(crate) fn on_versions<T>(
+    cases: impl IntoIterator<Item = T> + Clone,
+) -> impl Iterator<Item = (&'static SupportedProtocolVersion, T)> {
+    VERSIONS
+        .into_iter()
+        .flat_map(move |version| cases.clone().into_iter().map(move |case| (version, case)))
 }
 
 /// Asserts that all are over and why.

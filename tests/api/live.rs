@@ -4,7 +4,7 @@ use mqtls::CaStatus::{Active, Inactive};
 use mqtls::{Caller, DeleteCaCertificate, Ended, InactivateCaCertificate, LiveChange};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::line::{Line, assert_all_over, assert_all_up, ended};
+use crate::line::{Line, assert_all_over, assert_all_up, ended, on_versions};
 use crate::support::{Door, TestCa, VERSIONS};
 
 #[tokio::test]
@@ -50,80 +50,76 @@ async fn l01_once_a_deactivation_returned_nothing_is_read_and_not_one_byte_is_wr
 
 #[tokio::test]
 async fn l02_of_two_hundred_exactly_those_of_the_deactivated_ca_end() {
-    for version in VERSIONS {
-        for delete in [false, true] {
-            let door = Door::open();
-            let (ca, other) = (TestCa::root("one"), TestCa::root("two"));
-            door.register(&ca, Active).unwrap();
-            door.register(&other, Active).unwrap();
-            let mut lines = Line::several(100, &door, &ca.device("device"), version).await;
-            let mut others = Line::several(100, &door, &other.device("device"), version).await;
-            assert_eq!(door.instance.trust().connections(), 200);
+    for (version, delete) in on_versions([false, true]) {
+        let door = Door::open();
+        let (ca, other) = (TestCa::root("one"), TestCa::root("two"));
+        door.register(&ca, Active).unwrap();
+        door.register(&other, Active).unwrap();
+        let mut lines = Line::several(100, &door, &ca.device("device"), version).await;
+        let mut others = Line::several(100, &door, &other.device("device"), version).await;
+        assert_eq!(door.instance.trust().connections(), 200);
 
-            for _ in 0..2 {
-                let foreseen = if delete { door.foresee_delete(&ca) } else { door.foresee(&ca) };
-                assert_eq!(count(foreseen), (100, 0));
-                assert_all_up(&mut lines).await;
-            }
-            let (change, why) = if delete {
-                (door.delete(&ca).connections, Ended::CaDeleted(ca.serial()))
-            } else {
-                (door.deactivate(&ca).connections, Ended::CaInactive(ca.serial()))
-            };
-            assert_eq!(count(change), (100, 0));
-            if !delete {
-                assert_eq!(count(door.foresee(&ca)), (0, 0));
-                assert_eq!(count(door.deactivate(&ca).connections), (0, 0), "none is ended twice");
-                assert_eq!(count(door.delete(&ca).connections), (0, 0));
-            }
-            assert_eq!(door.instance.trust().connections(), 200, "the broker has not let go yet");
-            assert_all_over(lines, &why).await;
-            assert_all_up(&mut others).await;
-            assert_eq!(door.instance.trust().connections(), 100);
-            drop(others);
-            assert_eq!(door.instance.trust().connections(), 0);
+        for _ in 0..2 {
+            let foreseen = if delete { door.foresee_delete(&ca) } else { door.foresee(&ca) };
+            assert_eq!(count(foreseen), (100, 0));
+            assert_all_up(&mut lines).await;
         }
+        let (change, why) = if delete {
+            (door.delete(&ca).connections, Ended::CaDeleted(ca.serial()))
+        } else {
+            (door.deactivate(&ca).connections, Ended::CaInactive(ca.serial()))
+        };
+        assert_eq!(count(change), (100, 0));
+        if !delete {
+            assert_eq!(count(door.foresee(&ca)), (0, 0));
+            assert_eq!(count(door.deactivate(&ca).connections), (0, 0), "none is ended twice");
+            assert_eq!(count(door.delete(&ca).connections), (0, 0));
+        }
+        assert_eq!(door.instance.trust().connections(), 200, "the broker has not let go yet");
+        assert_all_over(lines, &why).await;
+        assert_all_up(&mut others).await;
+        assert_eq!(door.instance.trust().connections(), 100);
+        drop(others);
+        assert_eq!(door.instance.trust().connections(), 0);
     }
 }
 
 #[tokio::test]
 async fn l02_those_through_a_sub_ca_end_with_it_and_with_any_ca_above() {
-    for version in VERSIONS {
-        for registered in [true, false] {
-            let (root, other) = (TestCa::root("root"), TestCa::root("other"));
-            let sub = root.child("sub");
-            let lower = sub.child("lower");
-            let through_sub = lower.device("below").with_chain(&[&lower, &sub]);
-            let beside = root.device("beside");
-            for (gone, ends_beside) in [(&sub, false), (&root, true), (&other, false)] {
-                let door = Door::open();
-                door.register(&root, Active).unwrap();
-                door.register(&other, Active).unwrap();
-                if registered {
-                    door.register(&sub, Active).unwrap();
-                }
-                let below = Line::several(3, &door, &through_sub, version).await;
-                let mut beside = Line::several(2, &door, &beside, version).await;
-                if !registered && gone.serial() == sub.serial() {
-                    continue;
-                }
-                // A registered sub-CA stands on its own: what is above it is on no path.
-                let ends_below = gone.serial() == sub.serial()
-                    || (!registered && gone.serial() == root.serial());
-                let expected = if ends_below { 3 } else { 0 } + if ends_beside { 2 } else { 0 };
-                assert_eq!(count(door.foresee(gone)), (expected, 0));
-                assert_eq!(count(door.deactivate(gone).connections), (expected, 0));
-                let why = Ended::CaInactive(gone.serial());
-                if ends_below {
-                    assert_all_over(below, &why).await;
-                } else {
-                    assert_all_up(&mut { below }).await;
-                }
-                if ends_beside {
-                    assert_all_over(beside, &why).await;
-                } else {
-                    assert_all_up(&mut beside).await;
-                }
+    for (version, registered) in on_versions([true, false]) {
+        let (root, other) = (TestCa::root("root"), TestCa::root("other"));
+        let sub = root.child("sub");
+        let lower = sub.child("lower");
+        let through_sub = lower.device("below").with_chain(&[&lower, &sub]);
+        let beside = root.device("beside");
+        for (gone, ends_beside) in [(&sub, false), (&root, true), (&other, false)] {
+            if !registered && gone.serial() == sub.serial() {
+                continue;
+            }
+            let door = Door::open();
+            door.register(&root, Active).unwrap();
+            door.register(&other, Active).unwrap();
+            if registered {
+                door.register(&sub, Active).unwrap();
+            }
+            let mut below = Line::several(3, &door, &through_sub, version).await;
+            let mut beside = Line::several(2, &door, &beside, version).await;
+            // A registered sub-CA stands on its own: what is above it is on no path.
+            let ends_below =
+                gone.serial() == sub.serial() || (!registered && gone.serial() == root.serial());
+            let expected = if ends_below { 3 } else { 0 } + if ends_beside { 2 } else { 0 };
+            assert_eq!(count(door.foresee(gone)), (expected, 0));
+            assert_eq!(count(door.deactivate(gone).connections), (expected, 0));
+            let why = Ended::CaInactive(gone.serial());
+            if ends_below {
+                assert_all_over(below, &why).await;
+            } else {
+                assert_all_up(&mut below).await;
+            }
+            if ends_beside {
+                assert_all_over(beside, &why).await;
+            } else {
+                assert_all_up(&mut beside).await;
             }
         }
     }
@@ -131,30 +127,28 @@ async fn l02_those_through_a_sub_ca_end_with_it_and_with_any_ca_above() {
 
 #[tokio::test]
 async fn l02_those_through_an_unregistered_sub_ca_end_once_its_key_is_inactive() {
-    for version in VERSIONS {
-        let root = TestCa::root("root");
-        let sub = root.child("sub");
-        let below_sub = sub.device("below").with_chain(&[&sub]);
-        // The sub-CA's key under a name of its own, and under another CA's.
-        let alias = TestCa::self_signed(sub.key.clone(), "alias", |_| {});
-        for named in [&sub, &alias] {
-            for registered_as in [Inactive, Active] {
-                let door = Door::open();
-                door.register(&root, Active).unwrap();
-                let below = Line::several(3, &door, &below_sub, version).await;
-                let mut beside = Line::several(2, &door, &root.device("beside"), version).await;
-                let registered = door.register(named, registered_as).unwrap();
-                if registered_as == Inactive {
-                    assert_eq!(count(registered.connections), (3, 0));
-                } else {
-                    assert_eq!(count(registered.connections), (0, 0));
-                    assert_eq!(count(door.foresee_delete(named)), (0, 0));
-                    assert_eq!(count(door.foresee(named)), (3, 0));
-                    assert_eq!(count(door.deactivate(named).connections), (3, 0));
-                }
-                assert_all_over(below, &Ended::CaInactive(named.serial())).await;
-                assert_all_up(&mut beside).await;
+    let root = TestCa::root("root");
+    let sub = root.child("sub");
+    let below_sub = sub.device("below").with_chain(&[&sub]);
+    // The sub-CA's key under a name of its own, and under another CA's.
+    let alias = TestCa::self_signed(sub.key.clone(), "alias", |_| {});
+    for (version, named) in on_versions([&sub, &alias]) {
+        for registered_as in [Inactive, Active] {
+            let door = Door::open();
+            door.register(&root, Active).unwrap();
+            let below = Line::several(3, &door, &below_sub, version).await;
+            let mut beside = Line::several(2, &door, &root.device("beside"), version).await;
+            let registered = door.register(named, registered_as).unwrap();
+            if registered_as == Inactive {
+                assert_eq!(count(registered.connections), (3, 0));
+            } else {
+                assert_eq!(count(registered.connections), (0, 0));
+                assert_eq!(count(door.foresee_delete(named)), (0, 0));
+                assert_eq!(count(door.foresee(named)), (3, 0));
+                assert_eq!(count(door.deactivate(named).connections), (3, 0));
             }
+            assert_all_over(below, &Ended::CaInactive(named.serial())).await;
+            assert_all_up(&mut beside).await;
         }
     }
 }
@@ -199,41 +193,39 @@ async fn l02_a_path_through_one_key_under_two_names_is_one_connection() {
 
 #[tokio::test]
 async fn l02_of_twins_those_end_that_came_in_through_the_record_and_the_other_takes_them() {
-    for version in VERSIONS {
-        for delete in [false, true] {
-            let door = Door::open();
-            let first = TestCa::root("fleet");
-            let second = first.twin(|_| {});
-            let device = first.device("device");
-            door.register(&first, Active).unwrap();
-            let through_first = Line::several(3, &door, &device, version).await;
-            door.register(&second, Inactive).unwrap();
-            assert_all_up(&mut { through_first }).await;
-            let through_first = Line::several(3, &door, &device, version).await;
-            door.activate(&second);
-            door.deactivate(&first);
-            assert_all_over(through_first, &Ended::CaInactive(first.serial())).await;
-            let mut through_second = Line::several(4, &door, &device, version).await;
-            for line in &through_second {
-                assert_eq!(line.server.device().unwrap().ca_serial(), &second.serial());
-            }
-            door.activate(&first);
-            assert_all_up(&mut through_second).await;
-            let (twins, ended, why) = if delete {
-                let deleted = door.delete(&second);
-                (deleted.active_twins, deleted.connections, Ended::CaDeleted(second.serial()))
-            } else {
-                let set = door.deactivate(&second);
-                (set.active_twins, set.connections, Ended::CaInactive(second.serial()))
-            };
-            assert_eq!((twins, count(ended)), (vec![first.serial()], (4, 0)));
-            assert_all_over(through_second, &why).await;
-            let mut back = Line::several(2, &door, &device, version).await;
-            for line in &back {
-                assert_eq!(line.server.device().unwrap().ca_serial(), &first.serial());
-            }
-            assert_all_up(&mut back).await;
+    for (version, delete) in on_versions([false, true]) {
+        let door = Door::open();
+        let first = TestCa::root("fleet");
+        let second = first.twin(|_| {});
+        let device = first.device("device");
+        door.register(&first, Active).unwrap();
+        let through_first = Line::several(3, &door, &device, version).await;
+        door.register(&second, Inactive).unwrap();
+        assert_all_up(&mut { through_first }).await;
+        let through_first = Line::several(3, &door, &device, version).await;
+        door.activate(&second);
+        door.deactivate(&first);
+        assert_all_over(through_first, &Ended::CaInactive(first.serial())).await;
+        let mut through_second = Line::several(4, &door, &device, version).await;
+        for line in &through_second {
+            assert_eq!(line.server.device().unwrap().ca_serial(), &second.serial());
         }
+        door.activate(&first);
+        assert_all_up(&mut through_second).await;
+        let (twins, ended, why) = if delete {
+            let deleted = door.delete(&second);
+            (deleted.active_twins, deleted.connections, Ended::CaDeleted(second.serial()))
+        } else {
+            let set = door.deactivate(&second);
+            (set.active_twins, set.connections, Ended::CaInactive(second.serial()))
+        };
+        assert_eq!((twins, count(ended)), (vec![first.serial()], (4, 0)));
+        assert_all_over(through_second, &why).await;
+        let mut back = Line::several(2, &door, &device, version).await;
+        for line in &back {
+            assert_eq!(line.server.device().unwrap().ca_serial(), &first.serial());
+        }
+        assert_all_up(&mut back).await;
     }
 }
 

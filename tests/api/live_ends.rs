@@ -14,7 +14,7 @@ use rustls::SupportedProtocolVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::line::{Line, Tap, assert_all_over, assert_all_up, ended};
+use crate::line::{Line, Tap, assert_all_over, assert_all_up, ended, on_versions};
 use crate::listener_load::all_wait;
 use crate::live::count;
 use crate::support::{
@@ -46,22 +46,20 @@ async fn whoever_waits_in_a_read_or_a_write_is_woken_with_the_reason() {
 
 #[tokio::test]
 async fn a_flush_and_a_shutdown_that_are_stuck_are_woken_too() {
-    for version in VERSIONS {
-        for shuts_down in [false, true] {
-            let (door, ca, device) = fleet();
-            let mut line = Line::up(&door, Some(&device), version).await;
-            line.wire.let_through(10);
-            line.server.write_all(b"publish").await.unwrap();
-            let mut server = line.server;
-            let stuck = tokio::spawn(async move {
-                if shuts_down { server.shutdown().await } else { server.flush().await }
-            });
-            all_wait().await;
-            assert!(!stuck.is_finished());
-            assert_eq!(count(door.delete(&ca).connections), (1, 0));
-            let why = Ended::CaDeleted(ca.serial());
-            assert_eq!(ended(stuck.await.unwrap().unwrap_err()), why);
-        }
+    for (version, shuts_down) in on_versions([false, true]) {
+        let (door, ca, device) = fleet();
+        let mut line = Line::up(&door, Some(&device), version).await;
+        line.wire.let_through(10);
+        line.server.write_all(b"publish").await.unwrap();
+        let mut server = line.server;
+        let stuck = tokio::spawn(async move {
+            if shuts_down { server.shutdown().await } else { server.flush().await }
+        });
+        all_wait().await;
+        assert!(!stuck.is_finished());
+        assert_eq!(count(door.delete(&ca).connections), (1, 0));
+        let why = Ended::CaDeleted(ca.serial());
+        assert_eq!(ended(stuck.await.unwrap().unwrap_err()), why);
     }
 }
 
@@ -190,35 +188,33 @@ impl Drop for GivesBack {
 async fn l03_a_connection_ends_the_second_after_the_first_certificate_on_its_path_does() {
     let soon = |params: &mut CertificateParams| params.not_after = date(NOW + 3600);
     let later = |params: &mut CertificateParams| params.not_after = date(NOW + 7200);
-    for version in VERSIONS {
-        for earliest in 0..3 {
-            let change = |at: usize| if at == earliest { soon } else { later };
-            let root = TestCa::root_with("root", change(0));
-            let sub = root.child_with("sub", change(1));
-            let device = sub.device_with("device", change(2)).with_chain(&[&sub]);
-            let lasting = TestCa::root("lasting");
-            for registered in [&root, &sub] {
-                let door = Door::open();
-                door.register(registered, Active).unwrap();
-                door.register(&lasting, Active).unwrap();
-                let mut lines = Line::several(3, &door, &device, version).await;
-                let mut others = Line::several(2, &door, &lasting.device("device"), version).await;
-                // A root above a registered CA is on no path.
-                let end = match (earliest, registered.serial() == sub.serial()) {
-                    (0, true) => 7200,
-                    _ => 3600,
-                };
-                for second in [1, 1800, end - 1, end] {
-                    door.clock.set(NOW + second);
-                    door.instance.sweep().unwrap();
-                    assert_all_up(&mut lines).await;
-                }
-                door.clock.set(NOW + end + 1);
+    for (version, earliest) in on_versions(0..3) {
+        let change = |at: usize| if at == earliest { soon } else { later };
+        let root = TestCa::root_with("root", change(0));
+        let sub = root.child_with("sub", change(1));
+        let device = sub.device_with("device", change(2)).with_chain(&[&sub]);
+        let lasting = TestCa::root("lasting");
+        for registered in [&root, &sub] {
+            let door = Door::open();
+            door.register(registered, Active).unwrap();
+            door.register(&lasting, Active).unwrap();
+            let mut lines = Line::several(3, &door, &device, version).await;
+            let mut others = Line::several(2, &door, &lasting.device("device"), version).await;
+            // A root above a registered CA is on no path.
+            let end = match (earliest, registered.serial() == sub.serial()) {
+                (0, true) => 7200,
+                _ => 3600,
+            };
+            for second in [1, 1800, end - 1, end] {
+                door.clock.set(NOW + second);
                 door.instance.sweep().unwrap();
-                assert_all_over(lines, &Ended::Expired).await;
-                assert_all_up(&mut others).await;
-                assert_eq!(count(door.deactivate(registered).connections), (0, 0));
+                assert_all_up(&mut lines).await;
             }
+            door.clock.set(NOW + end + 1);
+            door.instance.sweep().unwrap();
+            assert_all_over(lines, &Ended::Expired).await;
+            assert_all_up(&mut others).await;
+            assert_eq!(count(door.deactivate(registered).connections), (0, 0));
         }
     }
 }

@@ -2,8 +2,7 @@
 //! byte more is written by what it ended, and nobody is ended by what came before it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::{CaStatus, ConnectionHandle};
@@ -50,15 +49,14 @@ fn l05_random_changes_beside_live_connections_end_whom_they_must_and_nobody_else
     }
     assert_eq!(town.door.instance.trust().connections(), 0);
     let ended = lives.iter().filter(|life| life.ended.is_some()).count();
-    assert!(ended > 10 && ended < lives.len(), "both are met: {ended} of {}", lives.len());
+    assert!(ended > 3 && ended < lives.len(), "both are met: {ended} of {}", lives.len());
 }
 
 struct Town {
     door: Door,
     fleets: Vec<Fleet>,
     ticks: Ticks,
-    exchanged: AtomicUsize,
-    devices_gone: AtomicUsize,
+    pace: Pace,
 }
 
 /// A CA with a device, under the hands of one operator.
@@ -125,13 +123,13 @@ impl Town {
             Fleet { ca, device, without_record, up, frozen }
         };
         let fleets = vec![fleet(TestCa::root("one"), false), fleet(above.child("below"), true)];
-        let (ticks, exchanged, devices_gone) = Default::default();
-        Self { door, fleets, ticks, exchanged, devices_gone }
+        let (ticks, pace) = Default::default();
+        Self { door, fleets, ticks, pace }
     }
 
     /// Devices come in, talk, and go.
     fn live(&self, mut dice: Dice) -> Vec<Life> {
-        let _gone = Gone(&self.devices_gone);
+        let _gone = Gone(&self.pace);
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let mut lives = vec![];
         for _ in 0..LIVES {
@@ -140,7 +138,7 @@ impl Town {
             let began = self.ticks.tick();
             let config = client(Some(&fleet.device), version);
             let line = runtime.block_on(Line::tried(&self.door, config));
-            self.exchanged.fetch_add(1, Ordering::SeqCst);
+            self.pace.step();
             let Ok(mut line) = line else { continue };
             let mut life = {
                 let admitted = self.ticks.tick();
@@ -155,7 +153,7 @@ impl Town {
                     line.server.flush().await?;
                     line.client.read_exact(&mut [0; 7]).await
                 });
-                self.exchanged.fetch_add(1, Ordering::SeqCst);
+                self.pace.step();
                 match talked {
                     Ok(_) => life.last_exchange = tick,
                     Err(error) => {
@@ -174,7 +172,11 @@ impl Town {
     fn operate(&self, fleet: &Fleet, mut dice: Dice) -> Vec<Change> {
         let mut changes = vec![];
         let mut registered: Option<CaStatus> = None;
-        while self.go_on(10 + dice.roll(100)) {
+        while {
+            // Whoever is refused is back at once; whoever is in has much to say.
+            let admits = registered.map_or(fleet.without_record, |status| status == Active);
+            self.pace.wait_for(if admits { 10 + dice.roll(100) } else { 1 + dice.roll(3) })
+        } {
             let (next, ends) = match (registered, dice.roll(4)) {
                 (None, 0) => (Some(Inactive), Ends::All),
                 (None, _) => (Some(Active), Ends::None),
@@ -205,29 +207,40 @@ impl Town {
         }
         changes
     }
+}
+
+/// How much has happened: the operators' pace.
+#[derive(Default)]
+struct Pace {
+    steps: Mutex<(usize, u64)>,
+    stepped: Condvar,
+}
+
+impl Pace {
+    fn step(&self) {
+        self.steps.lock().unwrap().0 += 1;
+        self.stepped.notify_all();
+    }
 
     /// Waits until some more has happened. False once there are no devices any more.
-    fn go_on(&self, more: usize) -> bool {
-        let until = self.exchanged.load(Ordering::SeqCst) + more;
-        while self.devices_gone.load(Ordering::SeqCst) < DEVICE_THREADS as usize {
-            if self.exchanged.load(Ordering::SeqCst) >= until {
-                return true;
-            }
-            std::thread::yield_now();
-        }
-        false
+    fn wait_for(&self, more: usize) -> bool {
+        let steps = self.steps.lock().unwrap();
+        let until = steps.0 + more;
+        let waits = |steps: &mut (usize, u64)| steps.0 < until && steps.1 < DEVICE_THREADS;
+        self.stepped.wait_while(steps, waits).unwrap().1 < DEVICE_THREADS
     }
 }
 
 /// Tells that a thread of devices ended, well or not.
-struct Gone<'a>(&'a AtomicUsize);
+struct Gone<'a>(&'a Pace);
 
 impl Drop for Gone<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.0.steps.lock().unwrap().1 += 1;
+        self.0.stepped.notify_all();
     }
 }
 
 const DEVICE_THREADS: u64 = 3;
-const LIVES: usize = 150;
-const TALKS: usize = 100;
+const LIVES: usize = 60;
+const TALKS: usize = 60;

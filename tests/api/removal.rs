@@ -6,7 +6,7 @@ use mqtls::trust::Refusal;
 use mqtls::{ClientAuth, Ended, InstanceSpec, Refused};
 use rustls::AlertDescription;
 
-use crate::line::{Line, assert_all_over, assert_all_up};
+use crate::line::{Line, assert_all_over, assert_all_up, on_versions};
 use crate::live::count;
 use crate::support::{
     Door, Examinations, HeldHandshake, NOW, PlainHandshake, TestCa, VERSIONS, client, date,
@@ -52,28 +52,25 @@ async fn a_removed_instances_connections_end_and_nobody_elses() {
 
 #[tokio::test]
 async fn a_handshake_under_way_dies_at_the_gate_when_its_instance_is_removed() {
-    for version in VERSIONS {
-        let ca = TestCa::root("fleet");
-        let device = ca.device("device");
-        for device in [Some(&device), None] {
-            for step in 0.. {
-                let door = Door::open_with(ClientAuth::Optional);
-                door.register(&ca, Active).unwrap();
-                let config = in_small_records(client(device, version));
-                let (mut held, mut records) =
-                    HeldHandshake::up_to_the_certificate(&door, config).await;
-                if step == records.len() {
-                    break;
-                }
-                let rest = records.split_off(step);
-                held.pass(records).await;
-                door.instances.remove(door.instance.id()).unwrap();
-                held.pass(rest).await;
-                let refusal = held.release().await.turned_away_at_the_gate();
-                assert_eq!(refusal, Refusal::InstanceRemoved, "step {step}");
-                assert_eq!(door.instances.stats().of(Outcome::Admitted), 0);
-                assert_eq!(door.instance.trust().connections(), 0);
+    let ca = TestCa::root("fleet");
+    let device = ca.device("device");
+    for (version, device) in on_versions([Some(&device), None]) {
+        for step in 0.. {
+            let door = Door::open_with(ClientAuth::Optional);
+            door.register(&ca, Active).unwrap();
+            let config = in_small_records(client(device, version));
+            let (mut held, mut records) = HeldHandshake::up_to_the_certificate(&door, config).await;
+            if step == records.len() {
+                break;
             }
+            let rest = records.split_off(step);
+            held.pass(records).await;
+            door.instances.remove(door.instance.id()).unwrap();
+            held.pass(rest).await;
+            let refusal = held.release().await.turned_away_at_the_gate();
+            assert_eq!(refusal, Refusal::InstanceRemoved, "step {step}");
+            assert_eq!(door.instances.stats().of(Outcome::Admitted), 0);
+            assert_eq!(door.instance.trust().connections(), 0);
         }
     }
 }
@@ -112,33 +109,31 @@ async fn an_own_accept_loop_is_told_that_the_instance_was_removed() {
 
 #[tokio::test]
 async fn an_instance_that_keeps_connections_says_how_many_and_lets_nobody_in() {
-    for version in VERSIONS {
-        for delete in [false, true] {
-            let (door, ca) = keeping();
-            let device = ca.device_with("device", |params| params.not_after = date(NOW + 60));
-            let mut lines = Line::several(3, &door, &device, version).await;
-            let foreseen = if delete { door.foresee_delete(&ca) } else { door.foresee(&ca) };
-            assert_eq!(count(foreseen), (0, 3));
-            if delete {
-                assert_eq!(count(door.delete(&ca).connections), (0, 3));
-            } else {
-                assert_eq!(count(door.deactivate(&ca).connections), (0, 3));
-                assert_eq!(count(door.deactivate(&ca).connections), (0, 3));
-            }
-            assert_all_up(&mut lines).await;
-            let refusal = door.knock(Some(&device), version).await.not_believed();
-            let expected = match delete {
-                true => Refusal::UnknownIssuer,
-                false => Refusal::InactiveCa(ca.serial()),
-            };
-            assert_eq!(refusal, expected);
-            door.clock.set(NOW + 60);
-            door.instance.sweep().unwrap();
-            assert_all_up(&mut lines).await;
-            door.clock.set(NOW + 61);
-            door.instance.sweep().unwrap();
-            assert_all_over(lines, &Ended::Expired).await;
+    for (version, delete) in on_versions([false, true]) {
+        let (door, ca) = keeping();
+        let device = ca.device_with("device", |params| params.not_after = date(NOW + 60));
+        let mut lines = Line::several(3, &door, &device, version).await;
+        let foreseen = if delete { door.foresee_delete(&ca) } else { door.foresee(&ca) };
+        assert_eq!(count(foreseen), (0, 3));
+        if delete {
+            assert_eq!(count(door.delete(&ca).connections), (0, 3));
+        } else {
+            assert_eq!(count(door.deactivate(&ca).connections), (0, 3));
+            assert_eq!(count(door.deactivate(&ca).connections), (0, 3));
         }
+        assert_all_up(&mut lines).await;
+        let refusal = door.knock(Some(&device), version).await.not_believed();
+        let expected = match delete {
+            true => Refusal::UnknownIssuer,
+            false => Refusal::InactiveCa(ca.serial()),
+        };
+        assert_eq!(refusal, expected);
+        door.clock.set(NOW + 60);
+        door.instance.sweep().unwrap();
+        assert_all_up(&mut lines).await;
+        door.clock.set(NOW + 61);
+        door.instance.sweep().unwrap();
+        assert_all_over(lines, &Ended::Expired).await;
     }
 }
 
