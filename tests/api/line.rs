@@ -23,13 +23,16 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Takes a device through the door.
+    /// Takes a device through the door; a byte has gone each way.
     pub(crate) async fn up(
         door: &Door,
         device: Option<&Identity>,
         version: &'static SupportedProtocolVersion,
     ) -> Self {
-        Self::tried(door, client(device, version)).await.unwrap()
+        let mut line = Self::tried(door, client(device, version)).await.unwrap();
+        // So that the client has read its tickets, and hears now what comes later.
+        line.exchange().await;
+        line
     }
 
     /// Takes a client through the door, if it is let in.
@@ -41,10 +44,7 @@ impl Line {
         let name = ServerName::try_from("localhost").unwrap();
         let (server, client) =
             tokio::join!(door.acceptor.accept(tap), connector.connect(name, near));
-        let mut line = Self { server: server?, client: client.unwrap(), wire };
-        // So that the client has read its tickets, and what comes later is what it hears.
-        line.exchange().await;
-        Ok(line)
+        Ok(Self { server: server?, client: client.unwrap(), wire })
     }
 
     /// Several of one device.
