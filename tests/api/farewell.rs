@@ -242,11 +242,13 @@ async fn it_is_not_said_behind_an_alert() {
         let (door, ca, mut line) = line(version).await;
         line.server.farewell(BYE).unwrap();
         let (raw, _tls) = line.client.get_mut();
+        let before = line.wire.written();
         raw.write_all(&[23, 3, 3, 0, 32]).await.unwrap();
         raw.write_all(&[0; 32]).await.unwrap();
         let error = line.server.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
         let written = line.wire.written();
+        assert!(written > before, "the alert");
         door.deactivate(&ca);
         line.fails(Poll::Read, &Ended::CaInactive(ca.serial())).await;
         assert_eq!(line.wire.written(), written);

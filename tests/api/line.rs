@@ -203,7 +203,9 @@ impl AsyncWrite for Tap {
             return Poll::Pending;
         }
         let polled = Pin::new(&mut self.inner).poll_write(cx, &buf[..room]);
-        if let Poll::Ready(Ok(written)) = polled {
+        if let Poll::Ready(taken) = &polled {
+            // What is written behind the end counts too, whatever becomes of it.
+            let written = *taken.as_ref().unwrap_or(&room);
             self.wire.written.fetch_add(written, Ordering::SeqCst);
             if self.wire.room.load(Ordering::SeqCst) != usize::MAX {
                 self.wire.room.fetch_sub(written, Ordering::SeqCst);
