@@ -17,8 +17,6 @@
 //! Our instance holds 100,000 names, which share one certificate, and 10,000 CAs.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,19 +28,20 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
 };
-use rustls_pki_types::ServerName;
 use side_by_side::{Bar, Contenders, SideBySide, Terms, each};
 use support::{Door, Identity, TestCa, client, provider};
 use tokio::io::DuplexStream;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use visit::{knock, server_name};
 
 mod fleet;
 mod side_by_side;
 #[expect(clippy::panic, clippy::indexing_slicing, reason = "written for tests")]
 #[path = "../tests/api/support.rs"]
 mod support;
+mod visit;
 
 fn main() -> ExitCode {
     let mut benches = SideBySide::from_args("handshake");
@@ -154,23 +153,6 @@ fn shake(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Duration {
     spent
 }
 
-/// One handshake over an in-memory stream; the time in which the server's future was polled.
-fn knock<F: Future>(
-    runtime: &Runtime,
-    client: &Arc<ClientConfig>,
-    accept: impl FnOnce(DuplexStream) -> F,
-) -> Duration {
-    let connector = TlsConnector::from(Arc::clone(client));
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    runtime.block_on(async {
-        let server = polled(accept(far));
-        let (connected, (_accepted, spent)) =
-            tokio::join!(connector.connect(server_name(), near), server);
-        connected.unwrap();
-        spent
-    })
-}
-
 async fn accept(acceptor: &Acceptor, io: DuplexStream) -> Connection<DuplexStream> {
     let connection = acceptor.accept(io).await.unwrap();
     assert!(connection.device().is_some());
@@ -181,23 +163,6 @@ async fn accept_bare(acceptor: &TlsAcceptor, io: DuplexStream) -> TlsStream<Dupl
     let stream = acceptor.accept(io).await.unwrap();
     assert!(stream.get_ref().1.peer_certificates().is_some());
     stream
-}
-
-/// What a future gives, and the time in which it was polled.
-async fn polled<F: Future>(future: F) -> (F::Output, Duration) {
-    let mut spent = Duration::ZERO;
-    let mut future = pin!(future);
-    let output = poll_fn(|context| {
-        let start = Instant::now();
-        let poll = future.as_mut().poll(context);
-        spent += start.elapsed();
-        poll
-    });
-    (output.await, spent)
-}
-
-fn server_name() -> ServerName<'static> {
-    ServerName::try_from("localhost").unwrap()
 }
 
 const NAMES: usize = 100_000;

@@ -87,6 +87,17 @@ impl SideBySide {
         self.summary.push(line);
     }
 
+    /// Adds what `run` found to the summary, unless the command line filters the case out.
+    #[allow(dead_code, reason = "a bench that has nothing but ratios to tell does without")]
+    pub(crate) fn report(&mut self, case: impl Display, run: impl FnOnce() -> String) {
+        let case = format!("{}/{case}", self.bench);
+        let mut filters =
+            std::env::args().skip(1).filter(|given| !given.starts_with('-')).peekable();
+        if filters.peek().is_none() || filters.any(|filter| case.contains(&filter)) {
+            self.summary.push(format!("{case}: {}", run()));
+        }
+    }
+
     /// Prints the ratio of every case, and fails where one has none.
     pub(crate) fn finish(self) -> ExitCode {
         self.criterion.final_summary();

@@ -24,8 +24,9 @@
 //! - A handshake is answered from one certificate table, the one that was in force when it got
 //!   its permit, after its ClientHello. There is no way to change a published table.
 //! - A device reaches the broker only if every registered CA on its path was active when its
-//!   handshake began and nothing about them changed before its end. There is no session
-//!   resumption and no early data, by which a device could come in without being asked.
+//!   handshake began and nothing about them changed before its end. A session is resumed only
+//!   where the same is true of every CA since the full handshake that it goes back to. There is no
+//!   early data, by which a device could be heard before that is known.
 //! - An operation does all that it says or nothing. There is no second way to change anything:
 //!   what [`Instance`] hands out are readers.
 //! - A table or a registry grows by what an operator does only, never by what clients send.
@@ -79,10 +80,10 @@ pub use control::{
     ListCaCertificate, OperationError, RegisterCa, SetSniConfig, SniConfig,
 };
 pub use id::{CertificateId, IdError, InstanceId};
-pub use instance::{Instance, InstanceSpec, Instances, Outcome, Stats};
+pub use instance::{Admission, Handshake, Instance, InstanceSpec, Instances, Outcome, Stats};
 pub use listener::{Acceptor, Connection, ConnectionHandle, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
-pub use trust::{CaStatus, ClientAuth, Device, Ended, LiveChange, Refusal};
+pub use trust::{CaStatus, ClientAuth, Device, Ended, LiveChange, Refusal, Resumption, Tickets};
 
 /// The models of concurrency take their certificates from where the tests do.
 #[cfg(mqtls_model)]

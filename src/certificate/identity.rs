@@ -27,6 +27,11 @@ impl CaIdentity {
         Some(Self { subject: certificate.subject().into(), key: key_value(&info)? })
     }
 
+    /// One that was [`of`](Self::of) a certificate and was written down in its parts.
+    pub(crate) fn restored(subject: &[u8], key: &[u8]) -> Self {
+        Self { subject: subject.into(), key: key.into() }
+    }
+
     /// The subject's DER without the outer SEQUENCE.
     pub(crate) fn subject(&self) -> &[u8] {
         &self.subject

@@ -42,6 +42,23 @@ impl SerialNumber {
         }
     }
 
+    /// The serial number 0.
+    pub(crate) fn zero() -> Self {
+        Self(Box::default())
+    }
+
+    /// The value's octets, without leading zeros.
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The serial with these [`octets`](Self::octets); `None` where none has them.
+    pub(crate) fn from_octets(octets: &[u8]) -> Option<Self> {
+        let serial = Self(octets.into());
+        let fits = octets.first() != Some(&0) && serial.text_length() <= Self::MAX_TEXT;
+        fits.then_some(serial)
+    }
+
     fn from_magnitude(octets: &[u8]) -> Self {
         let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
         Self(octets.get(zeros..).unwrap_or_default().into())

@@ -56,12 +56,16 @@ impl Instances {
     ///
     /// # Errors
     ///
-    /// When the id is taken, and when the crypto provider has no usable cipher suites.
+    /// When the id is taken, when the crypto provider has no usable cipher suites, and when there is
+    /// no randomness for ticket keys.
     pub fn create(&self, spec: InstanceSpec) -> Result<Arc<Instance>, CreateError> {
         let shared = &self.0;
         let id = spec.id.clone();
+        let random = shared.provider.secure_random;
+        let sealing = spec.resumption.begin(random).map_err(CreateError::Tickets)?;
         let instance = Instance::new(
             spec,
+            sealing,
             Arc::clone(&shared.provider),
             Arc::clone(&shared.clock),
             Arc::clone(&shared.counters),
@@ -121,4 +125,7 @@ pub enum CreateError {
     /// rustls can make no configuration with the crypto provider.
     #[error("the crypto provider cannot serve TLS")]
     Provider(#[source] rustls::Error),
+    /// What seals tickets cannot be made, for want of randomness.
+    #[error("no tickets can be issued")]
+    Tickets(#[source] rustls::Error),
 }

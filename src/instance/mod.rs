@@ -4,13 +4,17 @@
 //! configuration, and gives every handshake its context: the table that it is answered from and
 //! the moment at which it began.
 
+mod admission;
 mod handshake;
 mod instances;
+mod own_handshake;
 mod spec;
 mod stats;
 mod tenant;
 
+pub use admission::Admission;
 pub use instances::{CreateError, Instances};
+pub use own_handshake::Handshake;
 pub use spec::InstanceSpec;
 pub use stats::{Outcome, Stats};
 pub use tenant::Instance;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::id::InstanceId;
-use crate::trust::{ClientAuth, LivePolicy};
+use crate::trust::{ClientAuth, LivePolicy, Resumption};
 
 /// What an [`Instance`](super::Instance) is created from: its id, and what differs from the
 /// defaults.
@@ -13,17 +13,29 @@ pub struct InstanceSpec {
     pub(super) id: InstanceId,
     pub(super) client_auth: ClientAuth,
     pub(super) live: LivePolicy,
+    pub(super) resumption: Resumption,
 }
 
 impl InstanceSpec {
-    /// An instance with this id that requires every client to show a certificate.
+    /// An instance with this id that requires every client to show a certificate, and whose clients
+    /// may resume their sessions.
     pub fn new(id: InstanceId) -> Self {
-        Self { id, client_auth: ClientAuth::default(), live: LivePolicy::default() }
+        Self {
+            id,
+            client_auth: ClientAuth::default(),
+            live: LivePolicy::default(),
+            resumption: Resumption::default(),
+        }
     }
 
     /// Whether clients must, may or cannot show a certificate.
     pub fn client_auth(self, client_auth: ClientAuth) -> Self {
         Self { client_auth, ..self }
+    }
+
+    /// Whether and how clients may resume their sessions.
+    pub fn resumption(self, resumption: Resumption) -> Self {
+        Self { resumption, ..self }
     }
 
     /// Leaves connections up when a CA that let them in is deactivated or deleted: they stay for as

@@ -13,7 +13,7 @@ use super::spec::InstanceSpec;
 use super::stats::Counters;
 use crate::id::InstanceId;
 use crate::sni::{SniPublisher, SniResolver, StillHeld};
-use crate::trust::{CaRegistry, ClientAuth, DeviceVerifier};
+use crate::trust::{BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Sealing};
 
 /// One MQTT instance (a tenant): its certificates, its CAs, and the TLS configuration that asks
 /// both. Made by [`Instances::create`](super::Instances::create).
@@ -26,6 +26,8 @@ pub struct Instance {
     sni: Arc<SniResolver>,
     trust: Arc<CaRegistry>,
     verifier: Arc<DeviceVerifier>,
+    /// For others: it never resumes.
+    bare_config: Arc<ServerConfig>,
     config: Arc<ServerConfig>,
     config_with_alpn: Arc<ServerConfig>,
     /// Held while the next certificate map is made, so that of two changes one sees the other.
@@ -38,6 +40,7 @@ pub struct Instance {
 impl Instance {
     pub(super) fn new(
         spec: InstanceSpec,
+        sealing: Option<Sealing>,
         provider: Arc<CryptoProvider>,
         clock: Arc<dyn TimeProvider>,
         counters: Arc<Counters>,
@@ -54,6 +57,14 @@ impl Instance {
                 .with_client_cert_verifier(Arc::clone(&verifier) as _)
                 .with_cert_resolver(Arc::clone(&sni) as _);
         never_resume(&mut config);
+        let bare_config = Arc::new(config.clone());
+        if let Some(sealing) = sealing {
+            config.send_tls13_tickets = sealing.per_handshake;
+            config.max_tls13_tickets = sealing.per_handshake;
+            let (registry, clock) = (Arc::clone(&trust), Arc::clone(&clock));
+            let ticketer = BindingTicketer::new(sealing, registry, spec.client_auth, clock);
+            config.ticketer = Arc::new(ticketer);
+        }
         let mut config_with_alpn = config.clone();
         config_with_alpn.alpn_protocols = ALPN.map(Vec::from).into();
         Ok(Self {
@@ -62,6 +73,7 @@ impl Instance {
             sni,
             trust,
             verifier,
+            bare_config,
             config: Arc::new(config),
             config_with_alpn: Arc::new(config_with_alpn),
             sni_publisher: Mutex::new(sni_publisher),
@@ -115,7 +127,7 @@ impl Instance {
     /// [`SetSniConfig`](crate::SetSniConfig) clients get `access_denied` instead of
     /// `unrecognized_name`.
     pub fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+        Arc::clone(&self.bare_config)
     }
 
     /// Ends the connections whose certificates have expired, and those that were up for as long as

@@ -21,4 +21,4 @@ pub use resolver::{Explanation, SniPublisher, SniResolver};
 pub use retired::StillHeld;
 pub use table::{CertificateSet, Selection, SniTable, select};
 
-pub(crate) use resolver::{pin, went_unanswered};
+pub(crate) use resolver::{Pinned, went_unanswered};

@@ -144,23 +144,40 @@ impl fmt::Debug for SniPublisher {
     }
 }
 
-/// Runs a handshake so that all its questions are answered from `table`, however often the client
-/// asks (twice after a HelloRetryRequest) and whatever is published meanwhile.
-pub(crate) fn pin<F: Future>(
-    table: Arc<SniTable>,
-    handshake: F,
-) -> impl Future<Output = F::Output> {
-    PINNED.scope(Pinned { table, unanswered: Cell::new(false) }, handshake)
-}
-
-/// Whether the table had no certificate that the client can use. To be asked inside [`pin`].
+/// Whether the table had no certificate that the client can use. To be asked inside
+/// [`Pinned`]'s scope or step.
 pub(crate) fn went_unanswered() -> bool {
     PINNED.try_with(|pinned| pinned.unanswered.get()).unwrap_or(false)
 }
 
-struct Pinned {
+/// A handshake all of whose questions are answered from one table, however often the client asks
+/// (twice after a HelloRetryRequest) and whatever is published meanwhile.
+#[derive(Debug)]
+pub(crate) struct Pinned {
     table: Arc<SniTable>,
     unanswered: Cell<bool>,
+}
+
+impl Pinned {
+    /// A handshake that is answered from `table`.
+    pub(crate) fn to(table: Arc<SniTable>) -> Self {
+        Self { table, unanswered: Cell::new(false) }
+    }
+
+    /// Runs the handshake.
+    pub(crate) fn scope<F: Future>(self, handshake: F) -> impl Future<Output = F::Output> {
+        PINNED.scope(self, handshake)
+    }
+
+    /// Runs one step of it.
+    pub(crate) fn step<R>(&self, step: impl FnOnce() -> R) -> R {
+        let (table, unanswered) = (Arc::clone(&self.table), self.unanswered.clone());
+        PINNED.sync_scope(Self { table, unanswered }, || {
+            let done = step();
+            self.unanswered.set(went_unanswered());
+            done
+        })
+    }
 }
 
 tokio::task_local! {

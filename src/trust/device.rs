@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
@@ -22,8 +23,18 @@ use crate::certificate::{SerialNumber, Sha256, Validity};
 /// line, a topic or a path. A common name is unique for its CA at most: tell devices apart by
 /// [`ca_serial`](Self::ca_serial) with [`serial`](Self::serial), or by [`sha256`](Self::sha256).
 #[derive(Clone)]
-pub struct Device(Arc<Facts>);
+pub struct Device(Arc<Known>);
 
+struct Known {
+    sha256: Sha256,
+    ca_serial: SerialNumber,
+    certificate: CertificateDer<'static>,
+    /// Read when the certificate is verified. In a resumed handshake it is not, and few brokers ask
+    /// for more than they know of a device that comes back.
+    facts: OnceLock<Facts>,
+}
+
+/// What is read in the certificate.
 struct Facts {
     /// The subject's DER, and its text once somebody asks for it: few do, and making it costs a
     /// tenth of all that is read here.
@@ -32,8 +43,6 @@ struct Facts {
     subject_alt_names: Vec<SubjectAltName>,
     serial: SerialNumber,
     validity: Validity,
-    sha256: Sha256,
-    ca_serial: SerialNumber,
 }
 
 impl Device {
@@ -41,25 +50,37 @@ impl Device {
         der: &CertificateDer<'_>,
         ca_serial: &SerialNumber,
     ) -> Result<Self, Refusal> {
-        // Of the extensions only the names are read.
-        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
-        let (_, x509) = parser.parse(der).map_err(|_| Refusal::Unreadable)?;
-        let names = subject_alt_names(&x509).map_err(|_| Refusal::Unreadable)?;
-        Ok(Self(Arc::new(Facts {
-            subject: (x509.subject().as_raw().into(), OnceLock::new()),
-            common_name: only_common_name(&x509),
-            subject_alt_names: names.iter().filter_map(SubjectAltName::of).collect(),
-            serial: SerialNumber::from_der_content(x509.raw_serial())
-                .map_err(|_| Refusal::Unreadable)?,
-            validity: Validity::of(&x509),
-            sha256: Sha256::of(der),
-            ca_serial: ca_serial.clone(),
-        })))
+        let facts = Facts::read(der).ok_or(Refusal::Unreadable)?.into();
+        Ok(Self::new(der, Sha256::of(der), ca_serial, facts))
+    }
+
+    /// The device with a certificate of this fingerprint, which was read in an earlier handshake.
+    pub(super) fn remembered(
+        der: &CertificateDer<'_>,
+        sha256: Sha256,
+        ca_serial: &SerialNumber,
+    ) -> Self {
+        Self::new(der, sha256, ca_serial, OnceLock::new())
+    }
+
+    fn new(
+        der: &CertificateDer<'_>,
+        sha256: Sha256,
+        ca_serial: &SerialNumber,
+        facts: OnceLock<Facts>,
+    ) -> Self {
+        let (certificate, ca_serial) = (der.clone().into_owned(), ca_serial.clone());
+        Self(Arc::new(Known { sha256, ca_serial, certificate, facts }))
+    }
+
+    fn facts(&self) -> &Facts {
+        // Never none: the same certificate was read once already.
+        self.0.facts.get_or_init(|| Facts::read(&self.0.certificate).unwrap_or_else(Facts::none))
     }
 
     /// The subject, as `CN=…, O=…`.
     pub fn subject(&self) -> &str {
-        let (der, text) = &self.0.subject;
+        let (der, text) = &self.facts().subject;
         // Never the default: it was read once already.
         let read = || X509Name::from_der(der).map(|(_, name)| name.to_string());
         text.get_or_init(|| read().unwrap_or_default())
@@ -67,22 +88,22 @@ impl Device {
 
     /// The common name, where the subject has exactly one.
     pub fn common_name(&self) -> Option<&str> {
-        self.0.common_name.as_deref()
+        self.facts().common_name.as_deref()
     }
 
     /// The subject alternative names of the kinds that [`SubjectAltName`] knows.
     pub fn subject_alt_names(&self) -> &[SubjectAltName] {
-        &self.0.subject_alt_names
+        &self.facts().subject_alt_names
     }
 
     /// The certificate's serial number, unique for its issuer only.
     pub fn serial(&self) -> &SerialNumber {
-        &self.0.serial
+        &self.facts().serial
     }
 
     /// From when until when the certificate is valid.
     pub fn validity(&self) -> Validity {
-        self.0.validity
+        self.facts().validity
     }
 
     /// The SHA-256 of the certificate.
@@ -107,6 +128,34 @@ impl fmt::Debug for Device {
             .field("sha256", &self.sha256())
             .field("ca_serial", &self.ca_serial())
             .finish()
+    }
+}
+
+impl Facts {
+    fn read(der: &CertificateDer<'_>) -> Option<Self> {
+        // Of the extensions only the names are read.
+        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+        let (_, x509) = parser.parse(der).ok()?;
+        let names = subject_alt_names(&x509).ok()?;
+        Some(Self {
+            subject: (x509.subject().as_raw().into(), OnceLock::new()),
+            common_name: only_common_name(&x509),
+            subject_alt_names: names.iter().filter_map(SubjectAltName::of).collect(),
+            serial: SerialNumber::from_der_content(x509.raw_serial()).ok()?,
+            validity: Validity::of(&x509),
+        })
+    }
+
+    /// Names nobody, and was never valid.
+    fn none() -> Self {
+        let never = UnixTime::since_unix_epoch(Duration::ZERO);
+        Self {
+            subject: (Box::default(), OnceLock::new()),
+            common_name: None,
+            subject_alt_names: vec![],
+            serial: SerialNumber::zero(),
+            validity: Validity { not_before: never, not_after: never },
+        }
     }
 }
 

@@ -1,23 +1,29 @@
-//! What one handshake knows: when it began, and what the verifier found.
+//! What one handshake knows: when it began, what the verifier found, and what a ticket claims.
 //!
 //! rustls keeps a config's verifier private and gives it no connection to speak of. The listener
-//! runs each handshake inside [`observe`]; the verifier, called from within, finds the slot here.
+//! runs each handshake inside [`Observed::scope`]; verifier and ticketer, called from within, find
+//! their slots here. Two slots: with one, a ticket that somebody else offered would be taken for what the
+//! verifier found, and its owner's identity sealed into the next ticket.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::Future;
 
+use super::candidate::Candidate;
 use super::refusal::Refusal;
 use super::state::Moment;
 use super::verdict::Verdict;
 
-/// Runs a handshake that began at `moment`, with a place for what the verifier finds.
-pub(crate) fn observe<F: Future>(moment: Moment, handshake: F) -> impl Future<Output = F::Output> {
-    HANDSHAKE.scope(Handshake { moment, finding: RefCell::new(None) }, handshake)
-}
-
-/// Takes what the verifier found; `None` where it was not asked. To be called inside [`observe`].
+/// Takes what the verifier found; `None` where it was not asked. To be called inside [`Observed`]'s
+/// scope or step.
 pub(crate) fn take_finding() -> Option<Result<Verdict, Refusal>> {
     HANDSHAKE.try_with(|handshake| handshake.finding.take()).ok().flatten()
+}
+
+/// Takes what the ticket claims with which the handshake was resumed; on a full one it is nothing
+/// that anybody may believe. To be called inside [`Observed`]'s scope or step.
+pub(crate) fn take_candidate() -> Option<Candidate> {
+    HANDSHAKE.try_with(|handshake| handshake.candidate.take()).ok().flatten()
 }
 
 /// When the handshake began; now, where nobody observes it.
@@ -30,11 +36,97 @@ pub(super) fn note(finding: Result<Verdict, Refusal>) {
     let _unobserved = HANDSHAKE.try_with(|handshake| handshake.finding.replace(Some(finding)));
 }
 
-struct Handshake {
+/// Keeps what the ticket claims that was looked at last, where somebody observes the handshake.
+pub(super) fn note_candidate(candidate: Option<Candidate>) {
+    let _unobserved = HANDSHAKE.try_with(|handshake| handshake.candidate.replace(candidate));
+}
+
+/// How many tickets were offered, with one more; `None` where nobody observes the handshake.
+pub(super) fn count_ticket() -> Option<u32> {
+    let count = |handshake: &Observed| {
+        handshake.tickets.set(handshake.tickets.get().saturating_add(1));
+        handshake.tickets.get()
+    };
+    HANDSHAKE.try_with(count).ok()
+}
+
+/// Shows what is known of the client; `None` where nobody observes the handshake.
+pub(super) fn with_known<R>(look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
+    let look = |handshake: &Observed| {
+        let (finding, candidate) = (handshake.finding.borrow(), handshake.candidate.borrow());
+        look(match (&*finding, &*candidate) {
+            (Some(Ok(verdict)), _) => Known::Believed(verdict),
+            (Some(Err(_)), _) => Known::Refused,
+            (None, Some(candidate)) => Known::Claimed(candidate),
+            (None, None) => Known::Nothing,
+        })
+    };
+    HANDSHAKE.try_with(look).ok()
+}
+
+/// What is known of the client while its handshake is under way.
+pub(super) enum Known<'a> {
+    /// The verifier believes its certificate.
+    Believed(&'a Verdict),
+    /// The verifier does not.
+    Refused,
+    /// It showed no certificate, and offered a ticket that says this.
+    Claimed(&'a Candidate),
+    /// Neither.
+    Nothing,
+}
+
+/// One handshake, with places for what is found in it.
+pub(crate) struct Observed {
     moment: Moment,
+    /// What the verifier found.
     finding: RefCell<Option<Result<Verdict, Refusal>>>,
+    /// What a ticket claims.
+    candidate: RefCell<Option<Candidate>>,
+    /// How many tickets were offered.
+    tickets: Cell<u32>,
+}
+
+impl Observed {
+    /// A handshake that begins at `moment`.
+    pub(crate) fn begin(moment: Moment) -> Self {
+        Self {
+            moment,
+            finding: RefCell::default(),
+            candidate: RefCell::default(),
+            tickets: Cell::default(),
+        }
+    }
+
+    /// Runs the handshake.
+    pub(crate) fn scope<F: Future>(self, handshake: F) -> impl Future<Output = F::Output> {
+        HANDSHAKE.scope(self, handshake)
+    }
+
+    /// Runs one step of it. Where the step panics all that was found is forgotten.
+    pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        let so_far = std::mem::replace(self, Self::begin(self.moment));
+        let (done, so_far) = HANDSHAKE.sync_scope(so_far, || (step(), HANDSHAKE.with(Self::take)));
+        *self = so_far;
+        done
+    }
+
+    fn take(&self) -> Self {
+        Self {
+            moment: self.moment,
+            finding: self.finding.take().into(),
+            candidate: self.candidate.take().into(),
+            tickets: self.tickets.take().into(),
+        }
+    }
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").field("moment", &self.moment).finish_non_exhaustive()
+    }
 }
 
 tokio::task_local! {
-    static HANDSHAKE: Handshake;
+    static HANDSHAKE: Observed;
 }

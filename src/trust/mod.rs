@@ -3,11 +3,15 @@
 //! [`CaRegistry`] holds the registered CAs, each with its status and epoch in one atomic word.
 //! `path` asks `rustls-webpki` whether a chain is good, one candidate anchor at a time, and refuses
 //! what webpki lets pass. [`DeviceVerifier`] is the face towards rustls. What it finds stays with
-//! the handshake, as a claim, until the gate has seen that nothing changed meanwhile.
+//! the handshake, as a claim, until the gate has seen that nothing changed meanwhile. A ticket
+//! (`ticketer`) carries all that the claim rests on, and is declined where that no longer holds.
 
 mod authority;
+mod binding;
 mod budget;
+mod candidate;
 mod candidates;
+mod declined;
 mod device;
 mod ended;
 mod handshake;
@@ -22,9 +26,11 @@ mod records;
 mod refusal;
 mod register_error;
 mod registry;
+mod resumption;
 mod roster;
 mod self_check;
 mod state;
+mod ticketer;
 mod verdict;
 mod verifier;
 
@@ -40,12 +46,15 @@ pub use live::LiveChange;
 pub use refusal::Refusal;
 pub use register_error::RegisterError;
 pub use registry::{CaCursor, CaRegistry, Page};
+pub use resumption::{Resumption, Tickets};
 pub use state::CaStatus;
 pub use verifier::{ClientAuth, DeviceVerifier};
 
-pub(crate) use handshake::{observe, take_finding};
+pub(crate) use handshake::{Observed, take_candidate, take_finding};
 pub(crate) use lifeline::Lifeline;
 pub(crate) use live::{LivePolicy, Membership};
 pub(crate) use registry::{Deletion, Registration, StatusChange};
+pub(crate) use resumption::Sealing;
 pub(crate) use state::Moment;
-pub(crate) use verdict::Admitted;
+pub(crate) use ticketer::BindingTicketer;
+pub(crate) use verdict::{Admitted, Verdict};

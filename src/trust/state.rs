@@ -48,6 +48,11 @@ impl Word {
         self.status() == CaStatus::Active
     }
 
+    /// As it stands in a ticket.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Whether the word had been drawn when the moment was taken.
     pub(crate) fn is_older_than(self, moment: Moment) -> bool {
         self.0 >> 1 <= moment.0

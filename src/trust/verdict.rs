@@ -30,12 +30,6 @@ impl Verdict {
     /// changes something later ends this connection, too.
     pub(crate) fn admit(self, registry: &CaRegistry, now: UnixTime) -> Result<Admitted, Refusal> {
         let membership = registry.live().enter(&self.path, Some(self.not_after), now);
-        Ok(Admitted { device: Some(self.stands(registry)?), membership })
-    }
-
-    /// The device, where every CA on its path is still what it was. For whoever keeps no live
-    /// connections here: nothing tells them of a change that comes later.
-    pub(crate) fn stands(self, registry: &CaRegistry) -> Result<Device, Refusal> {
         registry.check_open()?;
         for ca in &self.path {
             ca.check_unchanged(registry)?;
@@ -43,7 +37,7 @@ impl Verdict {
         if let Some(Seen::Registered(anchor)) = self.path.last().map(|ca| &ca.seen) {
             anchor.authority.note_success();
         }
-        Ok(self.device)
+        Ok(Admitted { device: Some(self.device), membership })
     }
 
     /// The device, whatever is still unproven about it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mqtls::CaStatus::{Active, Inactive};
-use mqtls::{ClientAuth, Device, Refusal};
+use mqtls::{Admission, ClientAuth, Device, Ended, Refusal};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ServerConfig,
@@ -50,8 +50,8 @@ fn patient(stream: TcpStream) -> TcpStream {
     stream
 }
 
-fn name(device: Option<Device>) -> Option<String> {
-    device.and_then(|device| device.common_name().map(ToOwned::to_owned))
+fn name(admission: Admission) -> Option<String> {
+    admission.device().and_then(Device::common_name).map(ToOwned::to_owned)
 }
 
 #[test]
@@ -101,6 +101,32 @@ fn admit_takes_a_client_without_a_certificate_only_where_it_needs_none() {
             optional.instance.admit(connection)
         });
         assert_eq!(admitted.map(name), Ok(None));
+    }
+}
+
+#[test]
+fn l02_what_admit_let_in_is_live_until_its_ca_is_deactivated() {
+    for version in VERSIONS {
+        let door = Door::open();
+        let (ca, other) = (TestCa::root("fleet"), TestCa::root("other fleet"));
+        let [first, second] = [&ca, &other].map(|ca| {
+            door.register(ca, Active).unwrap();
+            let config = Arc::new(client(Some(&ca.device("device")), version));
+            let server = door.instance.server_config();
+            serve(&server, &config, |connection| door.instance.admit(connection)).unwrap()
+        });
+        assert_eq!(door.instance.trust().connections(), 2);
+        assert_eq!((first.ended(), second.ended()), (None, None));
+        let told = first.revoked();
+        assert_eq!(door.deactivate(&ca).connections.ended, 1);
+        assert_eq!(first.ended(), Some(Ended::CaInactive(ca.serial())));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(told), Ended::CaInactive(ca.serial()));
+        assert_eq!(second.ended(), None);
+        let told = second.revoked();
+        drop((first, second));
+        assert_eq!(runtime.block_on(told), Ended::Dropped);
+        assert_eq!(door.instance.trust().connections(), 0);
     }
 }
 

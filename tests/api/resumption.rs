@@ -1,10 +1,9 @@
-//! Nobody comes in without being asked.
+//! Nobody comes in by a bare server config without being asked.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use mqtls::CaStatus::Active;
-use mqtls::trust::Refusal;
 use rustls::client::TicketRequest;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{
@@ -14,25 +13,6 @@ use rustls::{
 use rustls_pki_types::ServerName;
 
 use crate::support::{Door, Identity, TestCa, VERSIONS, client};
-
-#[tokio::test]
-async fn r08_every_handshake_is_a_full_one_behind_the_acceptor() {
-    for version in VERSIONS {
-        let door = Door::open();
-        let ca = TestCa::root("fleet");
-        door.register(&ca, Active).unwrap();
-        let config = asking_for_tickets(&ca.device("device"), version);
-        for _ in 0..3 {
-            let visit = door.visit(config.clone(), "localhost").await;
-            let stream = visit.client.as_ref().unwrap();
-            assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
-            visit.admitted().await;
-        }
-        door.deactivate(&ca);
-        let refusal = door.visit(config, "localhost").await.not_believed();
-        assert_eq!(refusal, Refusal::InactiveCa(ca.serial()));
-    }
-}
 
 #[test]
 fn r08_every_handshake_of_a_bare_server_config_is_a_full_one() {

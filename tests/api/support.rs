@@ -396,19 +396,29 @@ impl Door {
     }
 
     pub(crate) fn open_with(client_auth: ClientAuth) -> Self {
-        let door = Self::unconfigured(client_auth, provider());
-        door.put("default", &door.server_ca.server(&["localhost"]));
-        door.set_sni("default", "").unwrap();
-        door
+        Self::open_as(|spec| spec.client_auth(client_auth))
+    }
+
+    /// A door to an instance that is created in the test's own way.
+    pub(crate) fn open_as(change: impl FnOnce(InstanceSpec) -> InstanceSpec) -> Self {
+        Self::unconfigured_as(change, provider()).with_default_certificate()
     }
 
     /// A door before its first `SetSniConfig`.
     pub(crate) fn unconfigured(client_auth: ClientAuth, provider: Arc<CryptoProvider>) -> Self {
+        Self::unconfigured_as(|spec| spec.client_auth(client_auth), provider)
+    }
+
+    /// The same to an instance that is created in the test's own way.
+    pub(crate) fn unconfigured_as(
+        change: impl FnOnce(InstanceSpec) -> InstanceSpec,
+        provider: Arc<CryptoProvider>,
+    ) -> Self {
         let source = Arc::new(Memory::new());
         let clock = TestClock::at(NOW);
         let instances =
             Instances::with_clock(provider, Arc::clone(&source), Arc::clone(&clock) as _);
-        let spec = InstanceSpec::new("mqtt-test".parse().unwrap()).client_auth(client_auth);
+        let spec = change(InstanceSpec::new("mqtt-test".parse().unwrap()));
         let instance = instances.create(spec).unwrap();
         let acceptor = Acceptor::new(&instance);
         let server_ca = TestCa::root("server CA");
@@ -417,7 +427,17 @@ impl Door {
 
     /// The door of another instance of the same set, with a default certificate of its own.
     pub(crate) fn beside(&self, id: &str) -> Self {
-        let spec = InstanceSpec::new(id.parse().unwrap()).client_auth(self.instance.client_auth());
+        let client_auth = self.instance.client_auth();
+        self.beside_as(id, |spec| spec.client_auth(client_auth))
+    }
+
+    /// The same to an instance that is created in the test's own way.
+    pub(crate) fn beside_as(
+        &self,
+        id: &str,
+        change: impl FnOnce(InstanceSpec) -> InstanceSpec,
+    ) -> Self {
+        let spec = change(InstanceSpec::new(id.parse().unwrap()));
         let instance = self.instances.create(spec).unwrap();
         let door = Self {
             instances: self.instances.clone(),
@@ -427,9 +447,14 @@ impl Door {
             server_ca: self.server_ca.clone(),
             instance,
         };
-        door.put("default", &door.server_ca.server(&["localhost"]));
-        door.set_sni("default", "").unwrap();
-        door
+        door.with_default_certificate()
+    }
+
+    /// The same after its first `SetSniConfig`.
+    pub(crate) fn with_default_certificate(self) -> Self {
+        self.put("default", &self.server_ca.server(&["localhost"]));
+        self.set_sni("default", "").unwrap();
+        self
     }
 
     /// Keeps a certificate in the source.

@@ -1,0 +1,145 @@
+//! Tickets that are worth no more than what they rest on.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::server::ProducesTickets;
+use rustls::time_provider::TimeProvider;
+
+use super::binding::Binding;
+use super::candidate::Candidate;
+use super::declined::Declined;
+use super::handshake::{self, Known};
+use super::registry::CaRegistry;
+use super::resumption::Sealing;
+use super::verifier::ClientAuth;
+
+/// Seals what a session rests on into its ticket, and declines a ticket of which something no
+/// longer holds.
+///
+/// rustls asks the verifier in a full handshake and then never again: with a ticket it believes
+/// what it believed once, and issues the next one. So it is asked here. A ticket that is declined
+/// never fails a handshake: it makes it a full one, in which the verifier is asked.
+pub(crate) struct BindingTicketer {
+    sealing: Sealing,
+    registry: Arc<CaRegistry>,
+    client_auth: ClientAuth,
+    clock: Arc<dyn TimeProvider>,
+}
+
+impl BindingTicketer {
+    pub(crate) fn new(
+        sealing: Sealing,
+        registry: Arc<CaRegistry>,
+        client_auth: ClientAuth,
+        clock: Arc<dyn TimeProvider>,
+    ) -> Self {
+        Self { sealing, registry, client_auth, clock }
+    }
+
+    /// A session's plain text with what it rests on behind it.
+    fn bind(&self, plain: &[u8], known: Known<'_>) -> Option<Vec<u8>> {
+        let incarnation = self.sealing.incarnation;
+        match known {
+            Known::Refused => None,
+            Known::Believed(verdict) => verdict.bind(incarnation, self.now()?).append_to(plain),
+            // With the time of the full handshake that it goes back to: a lineage has an end.
+            Known::Claimed(candidate) => candidate.bind(incarnation).append_to(plain),
+            Known::Nothing if self.client_auth == ClientAuth::Required => None,
+            Known::Nothing => Candidate::anonymous(self.now()?).bind(incarnation).append_to(plain),
+        }
+    }
+
+    /// Opens a ticket: rustls' part of it, and what stands behind that.
+    fn open(&self, ticket: &[u8]) -> Result<(Vec<u8>, Candidate), Declined> {
+        // A TLS 1.3 ClientHello has room for hundreds, each of which would cost a decryption.
+        match handshake::count_ticket() {
+            None => return Err(Declined::NoContext),
+            Some(count) if count > MAX_OFFERED => return Err(Declined::TooMany),
+            Some(_) => {}
+        }
+        if ticket.len() > self.sealing.largest {
+            return Err(Declined::TooLarge);
+        }
+        let mut plain = self.sealing.inner.decrypt(ticket).ok_or(Declined::Sealed)?;
+        let (length, binding) = Binding::find(&plain).ok_or(Declined::Unreadable)?;
+        let candidate = self.check(&binding)?;
+        plain.truncate(length);
+        Ok((plain, candidate))
+    }
+
+    /// Whether everything that a ticket rests on is as it was.
+    fn check(&self, binding: &Binding<'_>) -> Result<Candidate, Declined> {
+        if binding.incarnation != self.sealing.incarnation {
+            return Err(Declined::OtherInstance);
+        }
+        let now = self.now().ok_or(Declined::NoTime)?;
+        // What was valid at the full handshake may not have been before it.
+        let age = now.checked_sub(binding.full_at).ok_or(Declined::ClockSetBack)?;
+        if Duration::from_secs(age) > self.sealing.lineage {
+            return Err(Declined::TooOld);
+        }
+        match &binding.device {
+            None if self.client_auth == ClientAuth::Required => Err(Declined::Anonymous),
+            None => Ok(Candidate::anonymous(binding.full_at)),
+            Some(device) if now > device.not_after => Err(Declined::PathExpired),
+            Some(device) => Candidate::recall(binding.full_at, device, &self.registry),
+        }
+    }
+
+    fn now(&self) -> Option<u64> {
+        self.clock.current_time().map(|now| now.as_secs())
+    }
+}
+
+impl ProducesTickets for BindingTicketer {
+    fn enabled(&self) -> bool {
+        self.sealing.inner.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        let lineage = u32::try_from(self.sealing.lineage.as_secs()).unwrap_or(MAX_LIFETIME);
+        self.sealing.inner.lifetime().min(lineage).min(MAX_LIFETIME)
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let bound = handshake::with_known(|known| self.bind(plain, known))??;
+        let ticket = self.sealing.inner.encrypt(&bound)?;
+        let fits = ticket.len() <= self.sealing.largest;
+        if !fits {
+            tracing::trace!(bytes = ticket.len(), "no ticket: it would be too large");
+        }
+        fits.then_some(ticket)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        // Whatever was noted for an earlier one is gone: rustls goes on with the last that opened.
+        match self.open(ticket) {
+            Ok((plain, candidate)) => {
+                handshake::note_candidate(Some(candidate));
+                Some(plain)
+            }
+            Err(declined) => {
+                handshake::note_candidate(None);
+                tracing::trace!(reason = %declined, "ticket declined");
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for BindingTicketer {
+    /// Without the inner one: that may show keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BindingTicketer")
+            .field("lineage", &self.sealing.lineage)
+            .field("largest", &self.sealing.largest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// More than any client keeps for one server.
+const MAX_OFFERED: u32 = 8;
+/// "Servers MUST NOT use any value greater than 604800 seconds (7 days)" (RFC 8446 section 4.6.1).
+const MAX_LIFETIME: u32 = 604_800;
