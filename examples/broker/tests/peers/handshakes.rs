@@ -37,14 +37,14 @@ fn openssl_reads_the_alert_that_it_deserves() {
     }
     let broker = Broker::start();
     for version in ["-tls1_2", "-tls1_3"] {
-        let (status, text) = broker.refused_s_client(Some("retired-device"), version);
+        let (status, text) = broker.refused_s_client(Some("retired-device"), &[version]);
         assert_eq!(status.code(), Some(1), "{version}\n{text}");
         assert!(text.contains("SSL alert number 48"), "{version}: not unknown_ca\n{text}");
     }
-    let (status, text) = broker.refused_s_client(None, "-tls1_3");
+    let (status, text) = broker.refused_s_client(None, &["-tls1_3"]);
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains("SSL alert number 116"), "not certificate_required\n{text}");
-    let (status, text) = broker.refused_s_client(None, "-tls1_2");
+    let (status, text) = broker.refused_s_client(None, &["-tls1_2"]);
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains("SSL alert number"), "no alert at all\n{text}");
 }

@@ -53,6 +53,14 @@ impl Broker {
         self.hears(|line| serde_json::from_str(line).ok())
     }
 
+    /// Applies an operation to the CA that begins inactive.
+    pub(crate) fn operate_on_retired_ca(&mut self, operation: &str) -> Value {
+        let sn = self.retired_ca.clone();
+        let answer = self.operate(&format!("{operation} Sn={sn}"));
+        assert_eq!(answer["Sn"], Value::String(sn), "{answer}");
+        answer
+    }
+
     fn hears<T>(&self, wanted: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -89,12 +97,25 @@ impl Broker {
 
     /// Runs `openssl s_client` until its handshake is done, then has it quit.
     pub(crate) fn s_client(&self, device: &str, options: &[&str]) -> (ExitStatus, String) {
+        self.s_client_until(device, options, || {})
+    }
+
+    /// Runs `openssl s_client` until its handshake is done and `ready` has returned, then has it
+    /// quit.
+    pub(crate) fn s_client_until(
+        &self,
+        device: &str,
+        options: &[&str],
+        ready: impl FnOnce(),
+    ) -> (ExitStatus, String) {
         let mut process = self.openssl(Some(device), options).spawn().unwrap();
         let mut input = process.stdin.take().unwrap();
         let mut text = String::new();
+        let mut ready = Some(ready);
         for line in BufReader::new(process.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
-            if line.contains("Verify return code") {
+            if let Some(ready) = ready.take_if(|_| line.contains("Verify return code")) {
+                ready();
                 // It may be gone already; then its exit status tells.
                 let _gone = writeln!(input, "Q");
             }
@@ -109,9 +130,9 @@ impl Broker {
     pub(crate) fn refused_s_client(
         &self,
         device: Option<&str>,
-        version: &str,
+        options: &[&str],
     ) -> (ExitStatus, String) {
-        let mut process = self.openssl(device, &[version]).spawn().unwrap();
+        let mut process = self.openssl(device, options).spawn().unwrap();
         let input = process.stdin.take();
         let output = finish(process);
         drop(input);
@@ -174,10 +195,19 @@ pub(crate) fn found(program: &str) -> bool {
     false
 }
 
+/// Asks again and again until something is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 pub(crate) fn first_certificate(text: &str) -> String {
     let start = text.find("-----BEGIN CERTIFICATE-----").unwrap();
     let end = text[start..].find("-----END CERTIFICATE-----").unwrap();
     text[start..start + end].split_whitespace().collect()
 }
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);

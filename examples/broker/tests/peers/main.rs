@@ -5,6 +5,8 @@
 //! it fails.
 #![cfg(test)]
 
+mod cuts;
 mod handshakes;
 mod harness;
 mod messages;
+mod sessions;
