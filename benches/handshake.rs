@@ -10,9 +10,13 @@
 //! it more.
 //!
 //! `tls13` and `tls12` compare the configurations (`Instance::server_config`) on plain connections.
+//! `tls13-resumed` and `tls12-resumed` are resumed handshakes on plain connections: ours in the
+//! context that `Instance::handshake` gives, from its beginning through the gate, which enters the
+//! connection among those that are live; the baseline's with rustls' own `Ticketer`. Both issue one
+//! ticket.
 //! `tls13-listener` compares `Acceptor::accept` with tokio-rustls' `TlsAcceptor` over in-memory
 //! streams, by the time in which the server's future is polled: ours reads the ClientHello first,
-//! has a deadline and a permit, and ends with the gate.
+//! has a deadline and a permit, and ends with the gate. Both issue a ticket that nobody uses.
 //!
 //! Our instance holds 100,000 names, which share one certificate, and 10,000 CAs.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
@@ -22,10 +26,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::Fleet;
-use mqtls::{Acceptor, Connection};
+use mqtls::{Acceptor, Connection, Instance};
+use rustls::HandshakeKind::{Full, Resumed};
+use rustls::client::Resumption;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
 };
 use side_by_side::{Bar, Contenders, SideBySide, Terms, each};
@@ -45,27 +51,40 @@ mod visit;
 
 fn main() -> ExitCode {
     let mut benches = SideBySide::from_args("handshake");
-    for (case, version) in [("tls13", &rustls::version::TLS13), ("tls12", &rustls::version::TLS12)]
-    {
+    for (case, version) in VERSIONS {
         benches.compare(case, TERMS, || {
             let servers = Servers::new();
-            let client = servers.client(version);
+            let client = Arc::new(servers.forgetful_client(version));
             let again = Arc::clone(&client);
             let ours = servers.door.instance.server_config();
             Contenders {
-                mqtls: each(move || shake(&ours, &client)),
-                baseline: each(move || shake(&servers.bare, &again)),
+                mqtls: each(move || of_kind(Full, shake(&ours, &client))),
+                baseline: each(move || of_kind(Full, shake(&servers.bare, &again))),
+            }
+        });
+    }
+    for (case, version) in VERSIONS {
+        benches.compare(format!("{case}-resumed"), RESUMED, || {
+            let servers = Servers::new();
+            // A memory each: a ticket of the one is of no use to the other.
+            let [ours, theirs] = [(); 2].map(|()| Arc::new(servers.client(version)));
+            let (instance, bare) = (Arc::clone(&servers.door.instance), servers.resuming_bare());
+            of_kind(Full, shake_in_context(&instance, &ours));
+            of_kind(Full, shake(&bare, &theirs));
+            Contenders {
+                mqtls: each(move || of_kind(Resumed, shake_in_context(&instance, &ours))),
+                baseline: each(move || of_kind(Resumed, shake(&bare, &theirs))),
             }
         });
     }
     benches.compare("tls13-listener", LISTENER, || {
         let servers = Servers::new();
-        let client = servers.client(&rustls::version::TLS13);
+        let client = Arc::new(servers.forgetful_client(&rustls::version::TLS13));
         let again = Arc::clone(&client);
         let runtime = Arc::new(Builder::new_current_thread().enable_time().build().unwrap());
         let runtime_again = Arc::clone(&runtime);
-        let ours = servers.door.acceptor;
-        let bare = TlsAcceptor::from(servers.bare);
+        let ours = servers.door.acceptor.clone();
+        let bare = TlsAcceptor::from(servers.resuming_bare());
         Contenders {
             mqtls: each(move || knock(&runtime, &client, |io| accept(&ours, io))),
             baseline: each(move || knock(&runtime_again, &again, |io| accept_bare(&bare, io))),
@@ -94,8 +113,23 @@ impl Servers {
         Self { bare, device: ca.device("device"), door }
     }
 
-    fn client(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
-        Arc::new(client(Some(&self.device), version))
+    fn client(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
+        client(Some(&self.device), version)
+    }
+
+    /// A client that comes for the first time each time.
+    fn forgetful_client(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
+        let mut config = self.client(version);
+        config.resumption = Resumption::disabled();
+        config
+    }
+
+    /// The baseline with tickets of rustls' own, as many as ours.
+    fn resuming_bare(&self) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.bare);
+        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
+        config.send_tls13_tickets = 1;
+        Arc::new(config)
     }
 }
 
@@ -116,7 +150,33 @@ fn bare_config(door: &Door, ca: &TestCa, server: &Identity) -> ServerConfig {
 }
 
 /// One handshake on plain connections; the time of the server's part.
-fn shake(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Duration {
+fn shake(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> (HandshakeKind, Duration) {
+    let (server, spent) = shake_in_steps(config, client, |step| step());
+    (server.handshake_kind().unwrap(), spent)
+}
+
+/// The same with the context that an accept loop of the embedder's own gives it, and the gate.
+fn shake_in_context(
+    instance: &Arc<Instance>,
+    client: &Arc<ClientConfig>,
+) -> (HandshakeKind, Duration) {
+    let start = Instant::now();
+    let mut context = instance.handshake().unwrap();
+    let config = context.config();
+    let begun = start.elapsed();
+    let (server, spent) = shake_in_steps(&config, client, |step| context.step(step));
+    let start = Instant::now();
+    let admission = context.admit(&server).unwrap();
+    let spent = begun + spent + start.elapsed();
+    assert!(admission.device().is_some());
+    (server.handshake_kind().unwrap(), spent)
+}
+
+fn shake_in_steps(
+    config: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+    mut within: impl FnMut(&mut dyn FnMut()),
+) -> (ServerConnection, Duration) {
     let mut client = ClientConnection::new(Arc::clone(client), server_name()).unwrap();
     let mut to_server = Vec::new();
     let mut to_client = Vec::new();
@@ -134,10 +194,12 @@ fn shake(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Duration {
 
         start = Instant::now();
         let mut received = to_server.as_slice();
-        while !received.is_empty() {
-            server.read_tls(&mut received).unwrap();
-            server.process_new_packets().unwrap();
-        }
+        within(&mut || {
+            while !received.is_empty() {
+                server.read_tls(&mut received).unwrap();
+                server.process_new_packets().unwrap();
+            }
+        });
         while server.wants_write() {
             server.write_tls(&mut to_client).unwrap();
         }
@@ -150,6 +212,12 @@ fn shake(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Duration {
         }
     }
     assert!(server.peer_certificates().is_some());
+    (server, spent)
+}
+
+/// What a handshake took that must have been of this kind.
+fn of_kind(expected: HandshakeKind, (kind, spent): (HandshakeKind, Duration)) -> Duration {
+    assert_eq!(kind, expected);
     spent
 }
 
@@ -169,4 +237,8 @@ const NAMES: usize = 100_000;
 const CAS: usize = 10_000;
 /// A handshake is a slice: it takes a good quarter of a millisecond on both sides together.
 const TERMS: Terms = Terms::new(1, Bar::Ratio(1.03));
+/// Of these some take no longer than twenty microseconds.
+const RESUMED: Terms = Terms::new(4, Bar::Ratio(1.05));
+const VERSIONS: [(&str, &SupportedProtocolVersion); 2] =
+    [("tls13", &rustls::version::TLS13), ("tls12", &rustls::version::TLS12)];
 const LISTENER: Terms = Terms::new(1, Bar::None);

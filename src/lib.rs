@@ -16,7 +16,7 @@
 //!                              rustls handshake
 //!                                     │
 //!                                     ▼  the gate
-//!                  Connection: the stream, and who is at its other end
+//!                  Connection: the stream, who is at its other end, and when it is over
 //! ```
 //!
 //! # What always holds
@@ -32,7 +32,8 @@
 //! - A table or a registry grows by what an operator does only, never by what clients send.
 //! - Every chain that is not believed is refused with the same alert, `unknown_ca`, whatever the
 //!   reason. No CA is named to clients.
-//! - All cryptography is the caller's `CryptoProvider`. There is no global one.
+//! - All cryptography is the caller's `CryptoProvider`, and what [`Tickets`] are sealed by. There is
+//!   no global one.
 //!
 //! # In a broker
 //!

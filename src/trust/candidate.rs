@@ -11,7 +11,7 @@ use super::device::Device;
 use super::index::Standing;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
-use super::verdict::{PathCa, Seen, Verdict};
+use super::verdict::{PathCa, Verdict};
 use crate::certificate::{CaIdentity, SerialNumber, Sha256};
 
 /// What a ticket says, after nothing was found that speaks against it.
@@ -76,14 +76,13 @@ impl Candidate {
             (None, None) => Ok(None),
             (Some(shown), Some(CandidateDevice { leaf, path, not_after })) => {
                 let sha256 = Sha256::of(shown);
-                let Some(Seen::Registered(anchor)) = path.last().map(|ca| &ca.seen) else {
+                let Some(PathCa::Registered { record, .. }) = path.last() else {
                     return Err(Refusal::NotProven);
                 };
                 if sha256 != leaf {
                     return Err(Refusal::NotProven);
                 }
-                let device =
-                    Device::remembered(shown, sha256, anchor.authority.certificate().serial());
+                let device = Device::remembered(shown, sha256, &record.authority);
                 Ok(Some(Verdict { device, path, not_after }))
             }
             (Some(_), None) | (None, Some(_)) => Err(Refusal::NotProven),
@@ -109,44 +108,46 @@ impl Verdict {
 
 impl PathCa {
     fn bind(&self) -> BoundCa<'_> {
-        let record = match &self.seen {
-            Seen::Registered(SeenRecord { authority, word }) => BoundRecord::Registered {
-                serial: authority.certificate().serial().octets(),
-                word: word.bits(),
-            },
-            Seen::Unregistered(identity) => {
+        let record = match self {
+            Self::Registered { record: SeenRecord { authority, word }, .. } => {
+                BoundRecord::Registered {
+                    serial: authority.certificate().serial().octets(),
+                    word: word.bits(),
+                }
+            }
+            Self::Unregistered { identity, .. } => {
                 BoundRecord::Unregistered { subject: identity.subject(), key: identity.key() }
             }
         };
-        BoundCa { serial: self.serial.octets(), record }
+        BoundCa { serial: self.serial().octets(), record }
     }
 }
 
 fn recall(ca: &BoundCa<'_>, registry: &CaRegistry) -> Result<PathCa, Declined> {
-    let serial = SerialNumber::from_octets(ca.serial).ok_or(Declined::Unreadable)?;
-    let seen = match ca.record {
+    let read = |octets| SerialNumber::from_octets(octets).ok_or(Declined::Unreadable);
+    match ca.record {
         BoundRecord::Registered { serial: under, word: sealed } => {
-            let under = SerialNumber::from_octets(under).ok_or(Declined::Unreadable)?;
-            let Some(authority) = registry.get(&under) else {
-                return Err(Declined::CaChanged(under));
+            // Looked up as it stands there: one that is written in another way is nobody's.
+            let Some(authority) = registry.find(under) else {
+                return Err(Declined::CaChanged(read(under)?));
             };
             let word = authority.word();
             if word.bits() != sealed || !word.is_active() {
-                return Err(Declined::CaChanged(under));
+                return Err(Declined::CaChanged(read(under)?));
             }
-            Seen::Registered(SeenRecord { authority, word })
+            let record = SeenRecord { authority, word };
+            let serial = if ca.serial == under { None } else { Some(read(ca.serial)?) };
+            Ok(PathCa::Registered { record, serial })
         }
         BoundRecord::Unregistered { subject, key } => {
+            let serial = read(ca.serial)?;
             let identity = CaIdentity::restored(subject, key);
             match registry.index().standing(&identity) {
-                Standing::Unregistered => Seen::Unregistered(identity),
-                Standing::Active(_) | Standing::Inactive(_) => {
-                    return Err(Declined::CaRegistered(serial));
-                }
+                Standing::Unregistered => Ok(PathCa::Unregistered { identity, serial }),
+                Standing::Active(_) | Standing::Inactive(_) => Err(Declined::CaRegistered(serial)),
             }
         }
-    };
-    Ok(PathCa { serial, seen })
+    }
 }
 
 /// The word of a device that has no record.

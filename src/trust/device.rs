@@ -14,6 +14,7 @@ use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
+use super::authority::Authority;
 use super::refusal::Refusal;
 use crate::certificate::{SerialNumber, Sha256, Validity};
 
@@ -27,7 +28,7 @@ pub struct Device(Arc<Known>);
 
 struct Known {
     sha256: Sha256,
-    ca_serial: SerialNumber,
+    authority: Arc<Authority>,
     certificate: CertificateDer<'static>,
     /// Read when the certificate is verified. In a resumed handshake it is not, and few brokers ask
     /// for more than they know of a device that comes back.
@@ -48,29 +49,29 @@ struct Facts {
 impl Device {
     pub(super) fn read(
         der: &CertificateDer<'_>,
-        ca_serial: &SerialNumber,
+        authority: &Arc<Authority>,
     ) -> Result<Self, Refusal> {
         let facts = Facts::read(der).ok_or(Refusal::Unreadable)?.into();
-        Ok(Self::new(der, Sha256::of(der), ca_serial, facts))
+        Ok(Self::new(der, Sha256::of(der), authority, facts))
     }
 
     /// The device with a certificate of this fingerprint, which was read in an earlier handshake.
     pub(super) fn remembered(
         der: &CertificateDer<'_>,
         sha256: Sha256,
-        ca_serial: &SerialNumber,
+        authority: &Arc<Authority>,
     ) -> Self {
-        Self::new(der, sha256, ca_serial, OnceLock::new())
+        Self::new(der, sha256, authority, OnceLock::new())
     }
 
     fn new(
         der: &CertificateDer<'_>,
         sha256: Sha256,
-        ca_serial: &SerialNumber,
+        authority: &Arc<Authority>,
         facts: OnceLock<Facts>,
     ) -> Self {
-        let (certificate, ca_serial) = (der.clone().into_owned(), ca_serial.clone());
-        Self(Arc::new(Known { sha256, ca_serial, certificate, facts }))
+        let (certificate, authority) = (der.clone().into_owned(), Arc::clone(authority));
+        Self(Arc::new(Known { sha256, authority, certificate, facts }))
     }
 
     fn facts(&self) -> &Facts {
@@ -114,7 +115,7 @@ impl Device {
     /// The serial number of the registered CA that admitted the device: the one nearest to it,
     /// which is not the certificate's own issuer where unregistered intermediates lie between.
     pub fn ca_serial(&self) -> &SerialNumber {
-        &self.0.ca_serial
+        self.0.authority.certificate().serial()
     }
 }
 

@@ -5,7 +5,7 @@
 //! their slots here. Two slots: with one, a ticket that somebody else offered would be taken for what the
 //! verifier found, and its owner's identity sealed into the next ticket.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 
@@ -17,13 +17,13 @@ use super::verdict::Verdict;
 /// Takes what the verifier found; `None` where it was not asked. To be called inside [`Observed`]'s
 /// scope or step.
 pub(crate) fn take_finding() -> Option<Result<Verdict, Refusal>> {
-    HANDSHAKE.try_with(|handshake| handshake.finding.take()).ok().flatten()
+    with_found(|found| found.finding.take()).flatten()
 }
 
 /// Takes what the ticket claims with which the handshake was resumed; on a full one it is nothing
 /// that anybody may believe. To be called inside [`Observed`]'s scope or step.
 pub(crate) fn take_candidate() -> Option<Candidate> {
-    HANDSHAKE.try_with(|handshake| handshake.candidate.take()).ok().flatten()
+    with_found(|found| found.candidate.take()).flatten()
 }
 
 /// When the handshake began; now, where nobody observes it.
@@ -33,35 +33,37 @@ pub(super) fn moment() -> Moment {
 
 /// Keeps what the verifier found, where somebody observes the handshake.
 pub(super) fn note(finding: Result<Verdict, Refusal>) {
-    let _unobserved = HANDSHAKE.try_with(|handshake| handshake.finding.replace(Some(finding)));
+    let _unobserved = with_found(|found| found.finding = Some(finding));
 }
 
 /// Keeps what the ticket claims that was looked at last, where somebody observes the handshake.
 pub(super) fn note_candidate(candidate: Option<Candidate>) {
-    let _unobserved = HANDSHAKE.try_with(|handshake| handshake.candidate.replace(candidate));
+    let _unobserved = with_found(|found| found.candidate = candidate);
 }
 
 /// How many tickets were offered, with one more; `None` where nobody observes the handshake.
 pub(super) fn count_ticket() -> Option<u32> {
-    let count = |handshake: &Observed| {
-        handshake.tickets.set(handshake.tickets.get().saturating_add(1));
-        handshake.tickets.get()
-    };
-    HANDSHAKE.try_with(count).ok()
+    with_found(|found| {
+        found.tickets = found.tickets.saturating_add(1);
+        found.tickets
+    })
 }
 
 /// Shows what is known of the client; `None` where nobody observes the handshake.
 pub(super) fn with_known<R>(look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
-    let look = |handshake: &Observed| {
-        let (finding, candidate) = (handshake.finding.borrow(), handshake.candidate.borrow());
-        look(match (&*finding, &*candidate) {
+    with_found(|found| {
+        look(match (&found.finding, &found.candidate) {
             (Some(Ok(verdict)), _) => Known::Believed(verdict),
             (Some(Err(_)), _) => Known::Refused,
             (None, Some(candidate)) => Known::Claimed(candidate),
             (None, None) => Known::Nothing,
         })
-    };
-    HANDSHAKE.try_with(look).ok()
+    })
+}
+
+fn with_found<R>(with: impl FnOnce(&mut Found) -> R) -> Option<R> {
+    let with = |handshake: &Observed| with(handshake.found.borrow_mut().get_or_insert_default());
+    HANDSHAKE.try_with(with).ok()
 }
 
 /// What is known of the client while its handshake is under way.
@@ -76,26 +78,27 @@ pub(super) enum Known<'a> {
     Nothing,
 }
 
-/// One handshake, with places for what is found in it.
+/// One handshake, and what is found in it.
 pub(crate) struct Observed {
     moment: Moment,
+    /// In a box, since it moves into each step and out of it.
+    found: RefCell<Option<Box<Found>>>,
+}
+
+#[derive(Default)]
+struct Found {
     /// What the verifier found.
-    finding: RefCell<Option<Result<Verdict, Refusal>>>,
+    finding: Option<Result<Verdict, Refusal>>,
     /// What a ticket claims.
-    candidate: RefCell<Option<Candidate>>,
+    candidate: Option<Candidate>,
     /// How many tickets were offered.
-    tickets: Cell<u32>,
+    tickets: u32,
 }
 
 impl Observed {
     /// A handshake that begins at `moment`.
     pub(crate) fn begin(moment: Moment) -> Self {
-        Self {
-            moment,
-            finding: RefCell::default(),
-            candidate: RefCell::default(),
-            tickets: Cell::default(),
-        }
+        Self { moment, found: RefCell::default() }
     }
 
     /// Runs the handshake.
@@ -105,19 +108,11 @@ impl Observed {
 
     /// Runs one step of it. Where the step panics all that was found is forgotten.
     pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
-        let so_far = std::mem::replace(self, Self::begin(self.moment));
-        let (done, so_far) = HANDSHAKE.sync_scope(so_far, || (step(), HANDSHAKE.with(Self::take)));
-        *self = so_far;
+        let so_far = Self { moment: self.moment, found: self.found.take().into() };
+        let take = |handshake: &Self| handshake.found.take();
+        let (done, found) = HANDSHAKE.sync_scope(so_far, || (step(), HANDSHAKE.with(take)));
+        self.found.replace(found);
         done
-    }
-
-    fn take(&self) -> Self {
-        Self {
-            moment: self.moment,
-            finding: self.finding.take().into(),
-            candidate: self.candidate.take().into(),
-            tickets: self.tickets.take().into(),
-        }
     }
 }
 

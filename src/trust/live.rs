@@ -14,7 +14,7 @@ use super::lifeline::Lifeline;
 use super::members::Members;
 use super::roster::{End, Roster};
 use super::state::{CaStatus, State};
-use super::verdict::{PathCa, Seen};
+use super::verdict::PathCa;
 use crate::primitives::DashMap;
 
 /// What happens to connections that are up.
@@ -66,17 +66,18 @@ impl LiveIndex {
         let lifeline = Arc::new(Lifeline::default());
         let end = self.end(not_after, now);
         let place = self.roster.enter(&lifeline, end, now.as_secs());
-        let under = path.iter().map(|ca| self.enter_under(&ca.seen, &lifeline)).collect();
+        let mut under = path.iter().map(|ca| self.enter_under(ca, &lifeline));
+        let under = (under.next(), under.collect());
         Membership { index: Arc::clone(self), place, under, lifeline }
     }
 
-    fn enter_under(&self, seen: &Seen, lifeline: &Arc<Lifeline>) -> Under {
-        match seen {
-            Seen::Registered(record) => {
+    fn enter_under(&self, ca: &PathCa, lifeline: &Arc<Lifeline>) -> Under {
+        match ca {
+            PathCa::Registered { record, .. } => {
                 let place = record.authority.live().enter(lifeline);
                 Under::Authority(Arc::clone(&record.authority), place)
             }
-            Seen::Unregistered(identity) => {
+            PathCa::Unregistered { identity, .. } => {
                 let mut members =
                     self.by_unregistered_key.entry(identity.key().into()).or_default();
                 let place = members.value_mut().enter(lifeline);
@@ -230,7 +231,8 @@ impl LiveChange {
 pub(crate) struct Membership {
     index: Arc<LiveIndex>,
     place: usize,
-    under: Box<[Under]>,
+    /// Nearly always it is one at most.
+    under: (Option<Under>, Box<[Under]>),
     lifeline: Arc<Lifeline>,
 }
 
@@ -244,7 +246,8 @@ impl Drop for Membership {
     fn drop(&mut self) {
         self.lifeline.let_go();
         self.index.roster.leave(self.place);
-        for under in &self.under {
+        let (first, others) = &self.under;
+        for under in first.iter().chain(others) {
             under.leave(&self.index, &self.lifeline);
         }
     }

@@ -24,7 +24,7 @@ use super::links::Links;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use super::state::Moment;
-use super::verdict::{PathCa, Seen, Verdict};
+use super::verdict::{PathCa, Verdict};
 use crate::certificate::{CaIdentity, SerialNumber, Validity};
 
 /// What one chain is held against.
@@ -62,7 +62,7 @@ impl PathCheck<'_> {
             while let Some(authority) = candidates.next() {
                 match self.verify_to(&authority, &search) {
                     Ok(CaPath { cas, not_after }) => {
-                        let device = Device::read(end_entity, authority.certificate().serial())?;
+                        let device = Device::read(end_entity, &authority)?;
                         let not_after = not_after.min(device.validity().not_after);
                         return Ok(Verdict { device, path: cas, not_after });
                     }
@@ -122,15 +122,14 @@ impl PathCheck<'_> {
             let (serial, validity) = check_intermediate(&der)?;
             not_after = not_after.min(validity.not_after);
             let identity = CaIdentity::of(intermediate).ok_or(Refusal::UnusualKey)?;
-            let seen = match self.registry.index().standing(&identity) {
-                Standing::Unregistered => Seen::Unregistered(identity),
-                Standing::Active(record) => Seen::Registered(self.in_time(record)?),
+            cas.push(match self.registry.index().standing(&identity) {
+                Standing::Unregistered => PathCa::Unregistered { identity, serial },
+                Standing::Active(record) => PathCa::registered(self.in_time(record)?, serial),
                 Standing::Inactive(serial) => return Err(Refusal::InactiveCa(serial)),
-            };
-            cas.push(PathCa { serial, seen });
+            });
         }
-        let seen = Seen::Registered(self.check_anchor(anchor, cas.len())?);
-        cas.push(PathCa { serial: anchor.certificate().serial().clone(), seen });
+        let record = self.check_anchor(anchor, cas.len())?;
+        cas.push(PathCa::Registered { record, serial: None });
         Ok(CaPath { cas, not_after })
     }
 

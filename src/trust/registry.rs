@@ -51,6 +51,11 @@ impl CaRegistry {
         self.by_serial.get(serial).map(|authority| Arc::clone(&authority))
     }
 
+    /// The record under the serial number of these octets.
+    pub(super) fn find(&self, octets: &[u8]) -> Option<Arc<Authority>> {
+        self.by_serial.get(octets).map(|authority| Arc::clone(&authority))
+    }
+
     /// How many CAs are registered.
     pub fn len(&self) -> usize {
         self.by_serial.len()

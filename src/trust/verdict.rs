@@ -34,8 +34,8 @@ impl Verdict {
         for ca in &self.path {
             ca.check_unchanged(registry)?;
         }
-        if let Some(Seen::Registered(anchor)) = self.path.last().map(|ca| &ca.seen) {
-            anchor.authority.note_success();
+        if let Some(PathCa::Registered { record, .. }) = self.path.last() {
+            record.authority.note_success();
         }
         Ok(Admitted { device: Some(self.device), membership })
     }
@@ -54,33 +54,41 @@ pub(crate) struct Admitted {
     pub(crate) membership: Membership,
 }
 
-/// One CA on a path.
+/// One CA on a path, with what was registered about it when the path was found.
 #[derive(Clone, Debug)]
-pub(super) struct PathCa {
-    /// Of the certificate on the path, which need not be the registered one.
-    pub(super) serial: SerialNumber,
-    pub(super) seen: Seen,
-}
-
-/// What was registered about a CA when a path was found through it.
-#[derive(Clone, Debug)]
-pub(super) enum Seen {
-    /// A record with its subject and key.
-    Registered(SeenRecord),
-    /// Nothing about this subject and key.
-    Unregistered(CaIdentity),
+pub(super) enum PathCa {
+    /// A record has its subject and key. The serial number is that of the certificate on the path,
+    /// where it is another one than the record's.
+    Registered { record: SeenRecord, serial: Option<SerialNumber> },
+    /// Nothing about its subject and key.
+    Unregistered { identity: CaIdentity, serial: SerialNumber },
 }
 
 impl PathCa {
-    fn check_unchanged(&self, registry: &CaRegistry) -> Result<(), Refusal> {
-        let changed = || Refusal::ChangedMeanwhile(self.serial.clone());
-        match &self.seen {
-            Seen::Registered(record) if record.authority.word() == record.word => Ok(()),
-            Seen::Registered(_) => Err(changed()),
-            Seen::Unregistered(identity) => match registry.index().standing(identity) {
-                Standing::Unregistered => Ok(()),
-                Standing::Active(_) | Standing::Inactive(_) => Err(changed()),
-            },
+    /// A CA whose record was seen, by a certificate of this serial number.
+    pub(super) fn registered(record: SeenRecord, serial: SerialNumber) -> Self {
+        let own = serial == *record.authority.certificate().serial();
+        Self::Registered { record, serial: (!own).then_some(serial) }
+    }
+
+    /// Of the certificate on the path, which need not be the registered one.
+    pub(super) fn serial(&self) -> &SerialNumber {
+        match self {
+            Self::Registered { record, serial: None } => record.authority.certificate().serial(),
+            Self::Registered { serial: Some(serial), .. } | Self::Unregistered { serial, .. } => {
+                serial
+            }
         }
+    }
+
+    fn check_unchanged(&self, registry: &CaRegistry) -> Result<(), Refusal> {
+        let unchanged = match self {
+            Self::Registered { record, .. } => record.authority.word() == record.word,
+            Self::Unregistered { identity, .. } => match registry.index().standing(identity) {
+                Standing::Unregistered => true,
+                Standing::Active(_) | Standing::Inactive(_) => false,
+            },
+        };
+        if unchanged { Ok(()) } else { Err(Refusal::ChangedMeanwhile(self.serial().clone())) }
     }
 }

@@ -148,7 +148,10 @@ async fn a_ticket_that_would_be_too_large_is_not_issued() {
             let device_ca = TestCa::root("fleet");
             door.register(&device_ca, Active).unwrap();
             let client = same_length(&door, &glass, &device_ca, version, length).await;
+            let mut declines = Declines::watch();
             assert_eq!(come(&door, &client).await.0, expected, "{largest} of {length}");
+            // The client had none to offer.
+            assert!(declines.take().is_empty());
         }
     }
 }
