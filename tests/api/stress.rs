@@ -9,7 +9,7 @@ use std::time::Duration;
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::{CaStatus, ClientAuth};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{ClientConfig, SupportedCipherSuite};
+use rustls::{ClientConfig, HandshakeKind, SupportedCipherSuite};
 use rustls_pki_types::UnixTime;
 use tokio::runtime::{Builder, Runtime};
 
@@ -51,6 +51,8 @@ fn l05_random_changes_beside_handshakes_are_linearizable() {
     }
     let count = |admitted| attempts.iter().filter(|(.., it)| it.admitted == admitted).count();
     assert!(count(true) > 50 && count(false) > 50, "both answers are met");
+    assert!(town.resumed.into_inner() > 10, "tickets are met");
+    assert_eq!(town.door.instance.trust().connections(), 0);
 }
 
 /// An instance, and what happens to it.
@@ -61,6 +63,8 @@ struct Town {
     /// How many attempts ended: the operators' pace.
     attempts: AtomicUsize,
     devices_gone: AtomicU64,
+    /// How many devices were admitted by a ticket.
+    resumed: AtomicUsize,
     /// The generation of a table that was certainly published.
     generation: AtomicU64,
 }
@@ -82,6 +86,8 @@ enum Way {
     Acceptor,
     /// Through an accept loop of the embedder's own, with `admit` behind it.
     OwnLoop,
+    /// The same in steps, as a client that comes again and again and offers its tickets.
+    Again,
 }
 
 impl Town {
@@ -105,6 +111,7 @@ impl Town {
             ticks: Ticks::default(),
             attempts: AtomicUsize::new(0),
             devices_gone: AtomicU64::new(0),
+            resumed: AtomicUsize::new(0),
             generation: AtomicU64::new(0),
         };
         town.show(0);
@@ -115,9 +122,11 @@ impl Town {
     fn knock_about(&self, mut dice: Dice) -> Vec<(usize, Way, Attempt)> {
         let _gone = Gone(&self.devices_gone);
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let regulars: Vec<_> = self.fleets.iter().map(|it| regulars(&it.device)).collect();
         let attempts = (0..ATTEMPTS).map(|_| {
             let fleet = dice.roll(self.fleets.len());
-            let way = *dice.pick(&[Way::Verifier, Way::Acceptor, Way::OwnLoop]);
+            let ways = [Way::Verifier, Way::Acceptor, Way::OwnLoop, Way::Again, Way::Again];
+            let way = *dice.pick(&ways);
             let version = *dice.pick(&VERSIONS);
             let device = &self.fleets[fleet].device;
             let attempt = match way {
@@ -126,6 +135,7 @@ impl Town {
                     self.knock(&runtime, client(Some(device), version), dice.roll(2) == 0)
                 }
                 Way::OwnLoop => self.come_to_an_own_loop(client(Some(device), version)),
+                Way::Again => self.come_again(dice.pick(&regulars[fleet])),
             };
             self.look_at_the_certificates();
             self.attempts.fetch_add(1, Ordering::SeqCst);
@@ -182,6 +192,23 @@ impl Town {
         let judged = self.ticks.tick();
         let admitted = finished && self.door.instance.admit(&handshake.server).is_ok();
         Attempt { began, captured: judged, judged, ended: self.ticks.tick(), admitted }
+    }
+
+    fn come_again(&self, config: &Arc<ClientConfig>) -> Attempt {
+        let began = self.ticks.tick();
+        let mut context = self.door.instance.handshake().unwrap();
+        let captured = self.ticks.tick();
+        let server = context.config();
+        let (shaken, server) = context.step(|| {
+            let mut handshake = PlainHandshake::between(server, Arc::clone(config));
+            (handshake.finish().is_ok(), handshake.server)
+        });
+        let judged = self.ticks.tick();
+        let admitted = shaken && context.admit(&server).is_ok();
+        if admitted && server.handshake_kind() == Some(HandshakeKind::Resumed) {
+            self.resumed.fetch_add(1, Ordering::SeqCst);
+        }
+        Attempt { began, captured, judged, ended: self.ticks.tick(), admitted }
     }
 
     /// Two names of one table are of one configuration, and no table is older than one that was
@@ -268,6 +295,11 @@ impl Town {
         }
         false
     }
+}
+
+/// Clients with this device's certificate that keep their tickets.
+fn regulars(device: &Identity) -> Vec<Arc<ClientConfig>> {
+    VERSIONS.iter().map(|version| Arc::new(client(Some(device), version))).collect()
 }
 
 /// Tells that a thread of devices ended, well or not.
