@@ -8,11 +8,15 @@ use clap::Parser;
 /// An MQTT broker behind mqtls: certificates by server name, devices by the status of their CA,
 /// both changed while it runs by the operations typed on its standard input.
 ///
+/// A CA that is switched off ends what it let in, before the operation answers: live connections,
+/// whose MQTT 5 clients are sent DISCONNECT, and the tickets with which sessions are resumed.
+///
 /// It makes the certificates that it needs on its first start and prints lines to paste into
 /// another terminal. Its default certificate is for `localhost` and `127.0.0.1`.
 ///
-/// The console: one operation per line, `help` lists them, each answer is one line of JSON. An
-/// end of input closes the console only, so `broker < /dev/null &` runs in the background.
+/// The console: one operation per line, `help` lists them, each answer is one line of JSON. With
+/// `dry-run` in front, an operation that ends connections says how many and leaves them up. An end
+/// of input closes the console only, so `broker < /dev/null &` runs in the background.
 /// `RUST_LOG` sets what is logged on standard error.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -18,14 +18,7 @@ pub(crate) fn greet(
     pki: &Pki,
     door: &Door,
 ) -> io::Result<()> {
-    let port = address.port();
-    let mosquitto = |program: &str, device: &str, rest: &str| {
-        format!("{program} -h localhost -p {port} {} -q 1 {rest}", files(pki, device, Style::Long))
-    };
-    let openssl = |device: &str, name: &str| {
-        let files = files(pki, device, Style::OpenSsl);
-        format!("openssl s_client -connect localhost:{port} -servername {name} {files}")
-    };
+    let peers = Peers { pki, port: address.port() };
     let device_ca = door.device_ca.to_string();
     let own = Identity::new(&device_ca, Some("device-1"), "").own_topics().unwrap_or_default();
     let retired = &door.retired_ca;
@@ -51,27 +44,66 @@ keys and certificates: {root}
 # a device of a CA that is registered and inactive ({retired_ca}): refused
 {refused}
 
+# once that CA is active: a subscriber that is cut, and told so, when it is deactivated
+{cut}
+
+# and a session, saved and resumed: New, then Reused (Q ends each). With the CA inactive it is
+# refused; with the CA active again it is New once more
+{saved}
+{resumed}
+
 # the operator's console is here, on standard input; each answer is one line of JSON
 help
 ListCaCertificate
 ActiveCaCertificate Sn={retired}
+dry-run InactivateCaCertificate Sn={retired}
 InactivateCaCertificate Sn={retired}
 SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
 
 # active CA: {device_ca} ({device_ca_file}). Ctrl-C ends the broker.",
         root = root.display(),
-        sub = mosquitto("mosquitto_sub", "device-1", "-t 'demo/#' -v"),
-        publish = mosquitto("mosquitto_pub", "device-2", "-t demo/hello -m hello"),
-        own_by_one = mosquitto("mosquitto_pub", "device-1", &format!("-V 5 -t {own}/up -m mine")),
-        own_by_two = mosquitto("mosquitto_pub", "device-2", &format!("-V 5 -t {own}/up -m yours")),
-        exact = openssl("device-1", "eu.mqtt.example.test"),
-        wildcard = openssl("device-1", "a.mqtt.example.test"),
-        default = openssl("device-1", "localhost"),
-        refused = mosquitto("mosquitto_pub", "retired-device", "-t demo/hello -m 'let me in'"),
+        sub = peers.mosquitto("mosquitto_sub", "device-1", "-t 'demo/#' -v"),
+        publish = peers.mosquitto("mosquitto_pub", "device-2", "-t demo/hello -m hello"),
+        own_by_one =
+            peers.mosquitto("mosquitto_pub", "device-1", &format!("-V 5 -t {own}/up -m mine")),
+        own_by_two =
+            peers.mosquitto("mosquitto_pub", "device-2", &format!("-V 5 -t {own}/up -m yours")),
+        exact = peers.openssl("device-1", "eu.mqtt.example.test"),
+        wildcard = peers.openssl("device-1", "a.mqtt.example.test"),
+        default = peers.openssl("device-1", "localhost"),
+        refused =
+            peers.mosquitto("mosquitto_pub", "retired-device", "-t demo/hello -m 'let me in'"),
+        cut = peers.mosquitto("mosquitto_sub", "retired-device", "-V 5 -t 'demo/#' -v -d"),
+        saved = peers.session("-sess_out"),
+        resumed = peers.session("-sess_in"),
         retired_ca = RETIRED_CA,
         device_ca_file = DEVICE_CA,
     )?;
     to.flush()
+}
+
+/// The programs that are run against the broker.
+struct Peers<'a> {
+    pki: &'a Pki,
+    port: u16,
+}
+
+impl Peers<'_> {
+    fn mosquitto(&self, program: &str, device: &str, rest: &str) -> String {
+        let files = files(self.pki, device, Style::Long);
+        format!("{program} -h localhost -p {} {files} -q 1 {rest}", self.port)
+    }
+
+    fn openssl(&self, device: &str, name: &str) -> String {
+        let files = files(self.pki, device, Style::OpenSsl);
+        format!("openssl s_client -connect localhost:{} -servername {name} {files}", self.port)
+    }
+
+    /// With a session that is saved or used. Its file holds secrets: it lies beside the keys.
+    fn session(&self, option: &str) -> String {
+        let file = quoted(&self.pki.path("session.pem"));
+        format!("{} {option} {file}", self.openssl("retired-device", "localhost"))
+    }
 }
 
 /// How a program spells its options.

@@ -3,9 +3,12 @@
 //!
 //! ```text
 //! TCP ── mqtls::Acceptor ── Connection { device } ── mqtt::Service ── topics
-//!              ▲
-//!           Console ── SetSniConfig · ActiveCaCertificate · …
+//!              ▲                  ▲
+//!              └──── Console ─────┘ SetSniConfig · InactivateCaCertificate · …
 //! ```
+//!
+//! A connection ends by itself when what let it in ends. The broker does nothing for that but leave
+//! the MQTT 5 packet with which its client is told.
 
 mod arguments;
 mod console;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtls::{Acceptor, Instance};
+use mqtls::{Acceptor, Ended, Instance};
 use tokio::join;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
@@ -88,9 +88,14 @@ impl Front {
             &device.sha256().to_string(),
         );
         tracing::debug!(%peer, %device, "device connected");
-        match self.service.serve(connection, peer, device.clone(), shutdown).await {
-            Ok(()) => tracing::debug!(%peer, %device, "device disconnected"),
-            Err(error) => tracing::debug!(%peer, %device, ?error, "connection ended"),
+        let handle = connection.handle();
+        let served = self.service.serve(connection, peer, device.clone(), shutdown).await;
+        // What ended the connection is asked first: to the MQTT session any cut looks like a
+        // stream that broke. How many an operation ended is logged with the operation.
+        match (handle.ended().filter(|why| *why != Ended::Dropped), served) {
+            (Some(why), _) => tracing::debug!(%peer, %device, %why, "connection cut"),
+            (None, Ok(())) => tracing::debug!(%peer, %device, "device disconnected"),
+            (None, Err(error)) => tracing::debug!(%peer, %device, ?error, "connection ended"),
         }
     }
 }

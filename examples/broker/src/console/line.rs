@@ -7,8 +7,14 @@ use thiserror::Error;
 /// Words are separated by blanks; the first is the operation, each other one is `Name=value`, and
 /// the value is everything after the first `=`. There is no quoting: no parameter of any operation
 /// here needs a blank.
+///
+/// The word `dry-run` may stand before the operation. It stands in front, and is no parameter, so
+/// that it cannot go wrong: misspelt it is an operation that nobody knows, and it has no value that
+/// could mean the opposite.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
+    /// Whether the operation is to change anything.
+    pub(super) mode: Mode,
     /// The operation's name, unchecked.
     pub(super) operation: String,
     /// The parameters in the order typed, each name once.
@@ -18,24 +24,39 @@ pub(super) struct Line {
 impl Line {
     /// Reads a line; `None` where it is blank.
     pub(super) fn parse(line: &str) -> Result<Option<Self>, LineError> {
-        let mut words = line.split_whitespace();
-        let Some(operation) = words.next() else {
+        let mut words = (1_usize..).zip(line.split_whitespace());
+        let Some((_, first)) = words.next() else {
             return Ok(None);
         };
+        let (mode, operation) = if first == DRY_RUN {
+            let (_, operation) = words.next().ok_or(LineError::NoDryRun)?;
+            (Mode::DryRun, operation)
+        } else {
+            (Mode::Apply, first)
+        };
         let mut parameters: Vec<(String, String)> = Vec::new();
-        for (index, word) in words.enumerate() {
+        for (number, text) in words {
             // The word itself is not repeated: it may be a piece of a password.
-            let Some((name, value)) = word.split_once('=').filter(|(name, _)| !name.is_empty())
+            let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty())
             else {
-                return Err(LineError::NotAParameter { word: index.saturating_add(2) });
+                return Err(LineError::NotAParameter { word: number });
             };
             if parameters.iter().any(|(known, _)| known == name) {
-                return Err(LineError::Twice { word: index.saturating_add(2) });
+                return Err(LineError::Twice { word: number });
             }
             parameters.push((name.to_owned(), value.to_owned()));
         }
-        Ok(Some(Self { operation: operation.to_owned(), parameters }))
+        Ok(Some(Self { mode, operation: operation.to_owned(), parameters }))
     }
+}
+
+/// What is wanted of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// That it is applied.
+    Apply,
+    /// That it says what it would do.
+    DryRun,
 }
 
 /// Why a line is no operation with parameters.
@@ -53,6 +74,9 @@ pub(super) enum LineError {
         /// Which word, counted from 1.
         word: usize,
     },
+    /// What follows `dry-run` cannot be tried.
+    #[error("`dry-run` stands before InactivateCaCertificate or DeleteCaCertificate")]
+    NoDryRun,
     /// The line is longer than any operation needs.
     #[error("the line is longer than {limit} bytes")]
     TooLong {
@@ -63,6 +87,8 @@ pub(super) enum LineError {
     #[error("the line is not UTF-8")]
     NotUtf8,
 }
+
+const DRY_RUN: &str = "dry-run";
 
 #[cfg(test)]
 mod tests {
@@ -98,5 +124,23 @@ mod tests {
             assert!(!error.to_string().contains("pass"));
         }
         assert_eq!(Line::parse("X Sn=1 Sn=1").unwrap_err(), LineError::Twice { word: 3 });
+        let error = Line::parse("dry-run X Sn=1 2").unwrap_err();
+        assert_eq!(error, LineError::NotAParameter { word: 4 });
+    }
+
+    #[test]
+    fn a_dry_run_is_one_word_in_front_of_an_operation() {
+        let line = parsed("dry-run X Sn=1");
+        assert_eq!((line.mode, line.operation.as_str()), (Mode::DryRun, "X"));
+        assert_eq!(line.parameters, [("Sn".to_owned(), "1".to_owned())]);
+        assert_eq!(parsed("X Sn=1").mode, Mode::Apply);
+        // Whatever is nearly that is an operation that nobody knows, or no parameter.
+        for misspelt in ["dryrun", "Dry-Run", "dry-run=True", "dry-runX"] {
+            let error = Line::parse(&format!("{misspelt} X Sn=1")).unwrap_err();
+            assert_eq!(error, LineError::NotAParameter { word: 2 }, "{misspelt}");
+        }
+        assert_eq!(parsed("dry-run dry-run Sn=1").operation, "dry-run");
+        assert_eq!(Line::parse("X dry-run").unwrap_err(), LineError::NotAParameter { word: 2 });
+        assert_eq!(Line::parse("dry-run").unwrap_err(), LineError::NoDryRun);
     }
 }

@@ -1,5 +1,6 @@
 //! The operator's console: one operation per line in, one line of JSON out.
 
+mod answer;
 mod input;
 mod line;
 mod operation;
@@ -35,7 +36,7 @@ impl Console {
         while let Some(line) = lines.recv().await {
             let answer = match line {
                 Ok(line) => self.answer(&line).await,
-                Err(error) => Some(operation::refused(&error)),
+                Err(error) => Some(answer::refused(&error)),
             };
             if let Some(answer) = answer {
                 print(&answer)?;
@@ -48,12 +49,12 @@ impl Console {
     pub(crate) async fn answer(&self, line: &str) -> Option<Value> {
         let line = match Line::parse(line) {
             Ok(line) => line?,
-            Err(error) => return Some(operation::refused(&error)),
+            Err(error) => return Some(answer::refused(&error)),
         };
         let instances = self.instances.clone();
         // An operation reads files and checks keys.
         let applying = spawn_blocking(move || operation::apply(line, &instances, &Caller::local()));
-        Some(applying.await.unwrap_or_else(|error| operation::failed(&error)))
+        Some(applying.await.unwrap_or_else(|error| answer::failed(&error)))
     }
 }
 

@@ -1,35 +1,35 @@
 //! Lines as operations, and their outcomes as JSON in the cloud's words.
 
-use std::error::Error;
-
 use mqtls::control::{CaRecord, Parameters};
 use mqtls::{
-    ActiveCaCertificate, CaStatus, Caller, InactivateCaCertificate, Instances, ListCaCertificate,
-    OperationError, SetSniConfig,
+    ActiveCaCertificate, CaStatus, Caller, DeleteCaCertificate, InactivateCaCertificate, Instances,
+    ListCaCertificate, LiveChange, OperationError, SerialNumber, SetSniConfig,
 };
 use serde_json::{Value, json};
-use tokio::task::JoinError;
-use uuid::Uuid;
 
-use super::line::{Line, LineError};
+use super::answer;
+use super::line::{Line, LineError, Mode};
 use crate::pki::INSTANCE;
 
 /// Applies what a line says. Blocks.
 pub(super) fn apply(line: Line, instances: &Instances, me: &Caller) -> Value {
-    let Line { operation, mut parameters } = line;
+    let Line { mode, operation, mut parameters } = line;
     if !parameters.iter().any(|(name, _)| name == INSTANCE_PARAMETER) {
         parameters.push((INSTANCE_PARAMETER.to_owned(), INSTANCE.to_owned()));
     }
     let parameters: Parameters = parameters.into_iter().collect();
-    let outcome = match operation.as_str() {
-        "SetSniConfig" => set_sni_config(&parameters, instances, me),
-        "ActiveCaCertificate" => active_ca_certificate(&parameters, instances, me),
-        "InactivateCaCertificate" => inactivate_ca_certificate(&parameters, instances, me),
-        "ListCaCertificate" => list_ca_certificate(&parameters, instances, me),
-        "help" => Ok(help()),
-        _ => return unknown(),
+    // An operation without a dry run never gets as far as its own arm when one is asked for.
+    let outcome = match (operation.as_str(), mode) {
+        ("InactivateCaCertificate", mode) => inactivate(&parameters, mode, instances, me),
+        ("DeleteCaCertificate", mode) => delete(&parameters, mode, instances, me),
+        (_, Mode::DryRun) => return answer::refused(&LineError::NoDryRun),
+        ("SetSniConfig", Mode::Apply) => set_sni_config(&parameters, instances, me),
+        ("ActiveCaCertificate", Mode::Apply) => active_ca_certificate(&parameters, instances, me),
+        ("ListCaCertificate", Mode::Apply) => list_ca_certificate(&parameters, instances, me),
+        ("help", Mode::Apply) => Ok(help()),
+        (_, Mode::Apply) => return answer::unknown(&OPERATIONS),
     };
-    outcome.unwrap_or_else(|error| answer_error(&error))
+    outcome.unwrap_or_else(|error| answer::error(&error))
 }
 
 fn set_sni_config(from: &Parameters, to: &Instances, me: &Caller) -> Outcome {
@@ -47,9 +47,45 @@ fn active_ca_certificate(from: &Parameters, to: &Instances, me: &Caller) -> Outc
     Ok(json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() }))
 }
 
-fn inactivate_ca_certificate(from: &Parameters, to: &Instances, me: &Caller) -> Outcome {
-    let done = InactivateCaCertificate::from_parameters(from)?.apply(to, me)?;
-    Ok(json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() }))
+fn inactivate(from: &Parameters, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let request = InactivateCaCertificate::from_parameters(from)?;
+    let done = match mode {
+        Mode::Apply => request.apply(to, me)?,
+        Mode::DryRun => request.dry_run(to, me)?,
+    };
+    let answer = json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() });
+    Ok(with_effect(answer, mode, done.connections, &done.active_twins))
+}
+
+fn delete(from: &Parameters, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let request = DeleteCaCertificate::from_parameters(from)?;
+    let done = match mode {
+        Mode::Apply => request.apply(to, me)?,
+        Mode::DryRun => request.dry_run(to, me)?,
+    };
+    let answer = json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() });
+    Ok(with_effect(answer, mode, done.connections, &done.active_twins))
+}
+
+/// What a change ends and leaves up, or would. The answer to a dry run says that it is one: in
+/// everything else it is the answer that the operation itself would give.
+fn with_effect(
+    mut answer: Value,
+    mode: Mode,
+    connections: LiveChange,
+    active_twins: &[SerialNumber],
+) -> Value {
+    if let Some(fields) = answer.as_object_mut() {
+        let LiveChange { ended, kept, .. } = connections;
+        let connections = json!({ "Ended": ended, "Kept": kept });
+        fields.insert("Connections".to_owned(), connections);
+        let active_twins = active_twins.iter().map(ToString::to_string).collect();
+        fields.insert("ActiveTwins".to_owned(), active_twins);
+        if mode == Mode::DryRun {
+            fields.insert("DryRun".to_owned(), json!("True"));
+        }
+    }
+    answer
 }
 
 /// All pages in one answer: a console's user has no use for a cursor.
@@ -85,6 +121,11 @@ fn record(ca: &CaRecord) -> Value {
 fn help() -> Value {
     json!({
         "Operations": OPERATIONS,
+        "dry-run": "before InactivateCaCertificate or DeleteCaCertificate: \
+                    the answer that it would give, and nothing changes",
+        "Connections": "how many live ones the CA had let in: Ended, or Kept where the instance \
+                        keeps them; ActiveTwins: active CAs of the same name and key, through \
+                        which its devices can still come in",
         "Words": "separated by blanks, values hold none; \
                   MqttInstanceId is mqtt-demo where it is not given",
         "SniConfig": "name#certificate id, several separated by `;`; \
@@ -93,61 +134,15 @@ fn help() -> Value {
     })
 }
 
-/// The answer to an operation that failed: the cloud's fields, and for the operator what the
-/// cloud's fixed message does not say.
-fn answer_error(error: &OperationError) -> Value {
-    json!({
-        "RequestId": error.request_id().to_string(),
-        "Code": error.code().to_string(),
-        "Message": error.message(),
-        "HttpStatus": error.http_status(),
-        "Reason": causes(error),
-    })
-}
-
-/// The answer to an operation that the console does not have. What was typed is not repeated.
-fn unknown() -> Value {
-    let reason = format!("known are: {}", OPERATIONS.join("; "));
-    own_error("ApiNotSupport", "The specified API is not supported.", 404, &reason)
-}
-
-/// The answer to a line that is no operation.
-pub(super) fn refused(error: &LineError) -> Value {
-    let message = "Failed to validate the parameters. The parameters may be missing or invalid.";
-    own_error("ParameterFieldCheckFailed", message, 400, &error.to_string())
-}
-
-/// The answer where applying an operation broke down.
-pub(super) fn failed(error: &JoinError) -> Value {
-    let message = "An error occurred while processing your request. Try again later.";
-    own_error("InternalError", message, 500, &error.to_string())
-}
-
-/// An error of the console itself, in the same words and fields as those of operations.
-fn own_error(code: &str, message: &str, status: u16, reason: &str) -> Value {
-    json!({
-        "RequestId": format!("{:X}", Uuid::new_v4().hyphenated()),
-        "Code": code,
-        "Message": message,
-        "HttpStatus": status,
-        "Reason": reason,
-    })
-}
-
-/// What lies behind an error, outermost first.
-fn causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 type Outcome = Result<Value, OperationError>;
 
 const INSTANCE_PARAMETER: &str = "MqttInstanceId";
 
-const OPERATIONS: [&str; 5] = [
+const OPERATIONS: [&str; 6] = [
     "SetSniConfig DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
     "ActiveCaCertificate Sn=<serial>",
-    "InactivateCaCertificate Sn=<serial>",
+    "[dry-run] InactivateCaCertificate Sn=<serial>",
+    "[dry-run] DeleteCaCertificate Sn=<serial>",
     "ListCaCertificate",
     "help",
 ];
@@ -159,6 +154,8 @@ mod tests {
     use mqtls::{InstanceSpec, Memory};
 
     use super::*;
+    use crate::door::Door;
+    use crate::pki::Pki;
 
     const BAD_PARAMETER: &str = "ParameterFieldCheckFailed";
     const NO_INSTANCE: &str = "MqttInstanceNotFound";
@@ -186,6 +183,11 @@ mod tests {
             ("SetSniConfig MqttInstanceId=no DefaultCertificate=d", NO_INSTANCE, 400, "no"),
             ("SetSniConfig DefaultCertificate=d SniConfig=a.b#c", BAD_PARAMETER, 400, "c"),
             ("DropTables", "ApiNotSupport", 404, "ListCaCertificate"),
+            ("dry-run InactivateCaCertificate Sn=00ff", "FindCaBySnError", 500, "00ff"),
+            ("dry-run DeleteCaCertificate Sn=00ff", "FindCaBySnError", 500, "00ff"),
+            ("DeleteCaCertificate Sn=00ff DryRun=True", BAD_PARAMETER, 400, "number 2"),
+            ("dry-run ActiveCaCertificate Sn=00ff", BAD_PARAMETER, 400, "`dry-run` stands"),
+            ("dry-run help", BAD_PARAMETER, 400, "`dry-run` stands"),
         ] {
             let answer = answer(line);
             assert_eq!(answer["Code"], code, "{line}");
@@ -195,6 +197,33 @@ mod tests {
             assert!(!answer.to_string().contains('\n'), "{line}");
             assert!(!answer.to_string().contains("ter2"), "{line}: a piece of a password");
         }
+    }
+
+    #[test]
+    fn a_dry_run_answers_like_the_operation_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open_or_make(&dir.path().join("demo")).unwrap();
+        let door = Door::open(&pki).unwrap();
+        let (sn, me) = (door.device_ca.to_string(), Caller::local());
+        let answer = |line: &str| {
+            let mut answer = apply(Line::parse(line).unwrap().unwrap(), &door.instances, &me);
+            answer.as_object_mut().unwrap().remove("RequestId").unwrap();
+            answer
+        };
+        let list = answer("ListCaCertificate");
+        for operation in ["InactivateCaCertificate", "DeleteCaCertificate"] {
+            let before = answer("ListCaCertificate");
+            let mut foreseen = answer(&format!("dry-run {operation} Sn={sn}"));
+            assert_eq!(foreseen.as_object_mut().unwrap().remove("DryRun"), Some(json!("True")));
+            assert_eq!(answer("ListCaCertificate"), before, "{operation}");
+            let done = answer(&format!("{operation} Sn={sn}"));
+            assert_eq!(foreseen, done, "{operation}");
+            let nobody = json!({ "Ended": 0, "Kept": 0 });
+            assert_eq!(done, json!({ "Sn": sn, "Connections": nobody, "ActiveTwins": [] }));
+            assert_ne!(answer("ListCaCertificate"), before, "{operation}");
+        }
+        assert_eq!(list["Data"]["Total"], 2);
+        assert_eq!(answer("ListCaCertificate")["Data"]["Total"], 1);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 
 use super::client_ids::{Claim, ClientIds};
+use super::farewell::LastWords;
 use super::identity::Identity;
 use super::topics::TopicRules;
 
@@ -22,6 +23,7 @@ pub(super) struct Access {
     rules: TopicRules,
     client_ids: Arc<ClientIds>,
     sessions: Arc<DynamicStorage>,
+    last_words: Arc<LastWords>,
     claim: OnceLock<Claim>,
 }
 
@@ -31,9 +33,10 @@ impl Access {
         device: Identity,
         client_ids: Arc<ClientIds>,
         sessions: Arc<DynamicStorage>,
+        last_words: Arc<LastWords>,
     ) -> Self {
         let rules = TopicRules::of(&device);
-        Self { device, rules, client_ids, sessions, claim: OnceLock::new() }
+        Self { device, rules, client_ids, sessions, last_words, claim: OnceLock::new() }
     }
 
     /// Decides about the client identifier, the one thing in CONNECT that needs deciding.
@@ -66,7 +69,10 @@ impl AuthProvider for Access {
         connect: &'a ConnectPacket,
         _: SocketAddr,
     ) -> Answer<'a, mqtt5::Result<AuthResult>> {
-        Box::pin(self.admit(&connect.client_id))
+        Box::pin(async {
+            self.last_words.note(connect)?;
+            self.admit(&connect.client_id).await
+        })
     }
 
     fn authorize_publish<'a>(
@@ -111,7 +117,8 @@ mod tests {
 
         fn access(&self, name: &str) -> Access {
             let device = Identity::new("01", Some(name), "ab");
-            Access::new(device, Arc::clone(&self.client_ids), Arc::clone(&self.sessions))
+            let sessions = Arc::clone(&self.sessions);
+            Access::new(device, Arc::clone(&self.client_ids), sessions, Arc::default())
         }
     }
 

@@ -2,10 +2,12 @@
 //!
 //! `mqtt5` speaks the protocol and routes messages. Who a client is, which topics it may touch
 //! and which client identifiers it may use is decided here, from the verified certificate alone:
-//! nothing that a CONNECT packet says takes part.
+//! nothing that a CONNECT packet says takes part. What it says about the protocol's version only
+//! decides in which words a client is told that its connection is cut.
 
 mod access;
 mod client_ids;
+mod farewell;
 mod identity;
 mod service;
 mod stream;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mqtls::Connection;
 use mqtt5::broker::BrokerConfig;
 use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
@@ -12,12 +13,13 @@ use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::storage::{DynamicStorage, MemoryBackend, QueueLimits, StorageBackend};
 use mqtt5::broker::sys_topics::BrokerStats;
 use mqtt5::broker::transport::BrokerTransport;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::access::Access;
 use super::client_ids::ClientIds;
+use super::farewell::Farewell;
 use super::identity::Identity;
 use super::stream::PeerStream;
 
@@ -26,7 +28,7 @@ use super::stream::PeerStream;
 /// `mqtt5`'s own listeners stay out of it, its TLS in particular: they would decide about devices
 /// by other rules. Its `$SYS` topics are off since no device may read them.
 pub(crate) struct Service {
-    config: Arc<BrokerConfig>,
+    config: BrokerConfig,
     router: Arc<MessageRouter>,
     sessions: Arc<DynamicStorage>,
     client_ids: Arc<ClientIds>,
@@ -42,7 +44,7 @@ impl Service {
             .with_fallback_queue_limits(QUEUE)
             .with_retained_limits(MAX_RETAINED, MAX_PACKET);
         Self {
-            config: Arc::new(config()),
+            config: config(),
             router: Arc::new(router),
             sessions,
             client_ids: Arc::default(),
@@ -56,27 +58,29 @@ impl Service {
         self.resources.can_accept_connection(address).await
     }
 
-    /// Speaks MQTT with one verified device until either side ends it, or `shutdown` says so:
-    /// then the client is told (MQTT 5) and its session kept as usual.
+    /// Speaks MQTT with one verified device until either side ends it, or the connection is over,
+    /// or `shutdown` says so: then the client is told (MQTT 5) and its session kept as usual.
     ///
     /// # Errors
     /// How the connection ended, where it did not end with a DISCONNECT.
-    pub(crate) async fn serve<S>(
+    pub(crate) async fn serve(
         &self,
-        stream: S,
+        connection: Connection<TcpStream>,
         peer: SocketAddr,
         device: Identity,
         shutdown: broadcast::Receiver<()>,
-    ) -> mqtt5::Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static,
-    {
+    ) -> mqtt5::Result<()> {
         let client_ids = Arc::clone(&self.client_ids);
-        let access = Access::new(device, client_ids, Arc::clone(&self.sessions));
+        let last_words = Arc::default();
+        let farewell = Farewell::new(connection.handle(), Arc::clone(&last_words));
+        let access = Access::new(device, client_ids, Arc::clone(&self.sessions), last_words);
+        // `mqtt5` has one place for who hears of its clients, and tells nothing there by which to
+        // know one connection from another. So each connection has a configuration of its own.
+        let config = self.config.clone().with_event_handler(Arc::new(farewell));
         let ended = ClientHandler::new(
-            BrokerTransport::WebSocket(Box::new(PeerStream::new(stream, peer))),
+            BrokerTransport::WebSocket(Box::new(PeerStream::new(connection, peer))),
             peer,
-            Arc::clone(&self.config),
+            Arc::new(config),
             Arc::clone(&self.router),
             Arc::new(access),
             Some(Arc::clone(&self.sessions)),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionStore, Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    AlertDescription, ClientConfig, DigitallySignedStruct, HandshakeKind, RootCertStore,
+    SignatureScheme,
 };
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::files::{Fingerprint, certificates, key};
+use super::tickets::Tickets;
 use crate::pki::{Pki, SERVER_CA};
 
 /// A device that connects to one address.
@@ -25,6 +27,7 @@ use crate::pki::{Pki, SERVER_CA};
 pub(super) struct Client {
     address: SocketAddr,
     config: Arc<ClientConfig>,
+    tickets: Arc<Tickets>,
 }
 
 impl Client {
@@ -38,7 +41,7 @@ impl Client {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()?;
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Offering { verifier, keys }))
@@ -46,7 +49,10 @@ impl Client {
                 certificates(&pki.path(&format!("{name}.pem")))?,
                 key(&pki.path(&format!("{name}.key")))?,
             )?;
-        Ok(Self { address, config: Arc::new(config) })
+        let tickets = Arc::new(Tickets::new());
+        let held: Arc<dyn ClientSessionStore> = Arc::<Tickets>::clone(&tickets);
+        config.resumption = Resumption::store(held);
+        Ok(Self { address, config: Arc::new(config), tickets })
     }
 
     /// Connects under a server name. The chain shown is checked against the name and the demo's
@@ -62,6 +68,11 @@ impl Client {
         .await
     }
 
+    /// Whether a ticket was offered since this was asked last.
+    pub(super) fn offered_a_ticket(&self) -> bool {
+        self.tickets.were_offered()
+    }
+
     /// Which certificate is shown under a server name.
     pub(super) async fn certificate_shown(&self, server_name: &str) -> Result<Fingerprint> {
         let stream = self.connect(server_name).await?;
@@ -69,6 +80,18 @@ impl Client {
         let shown = session.peer_certificates().and_then(|chain| chain.first());
         Ok(Fingerprint::of(shown.context("no certificate was shown")?))
     }
+}
+
+/// How a connection's handshake went.
+pub(super) fn handshake(stream: &TlsStream<TcpStream>, offered_a_ticket: bool) -> String {
+    let ticket = if offered_a_ticket { "ticket offered" } else { "no ticket" };
+    let kind = match stream.get_ref().1.handshake_kind() {
+        Some(HandshakeKind::Full) => "full handshake",
+        Some(HandshakeKind::FullWithHelloRetryRequest) => "full handshake in two steps",
+        Some(HandshakeKind::Resumed) => "resumed",
+        None => "handshake under way",
+    };
+    format!("{ticket}, {kind}")
 }
 
 /// Which of the server's key types a client can check.

@@ -1,10 +1,13 @@
 //! The tour: a broker and a client that tries it, in one process over a real socket.
 
 mod client;
+mod cut;
 mod files;
 mod report;
 mod session;
+mod steps;
 mod story;
+mod tickets;
 
 use std::io::Write;
 use std::net::Ipv4Addr;

@@ -1,8 +1,11 @@
 //! An MQTT 5 session of the tour's client: the few packets that the story needs.
 
+use std::io;
+
 use anyhow::{Result, bail, ensure};
 use bytes::BytesMut;
 use mqtt5::packet::connect::ConnectPacket;
+use mqtt5::packet::disconnect::DisconnectPacket;
 use mqtt5::packet::puback::PubAckPacket;
 use mqtt5::packet::publish::PublishPacket;
 use mqtt5::packet::suback::SubAckReasonCode;
@@ -25,7 +28,14 @@ pub(super) struct Session {
 impl Session {
     /// Connects and sends CONNECT. A refusal in TLS is the error; one in MQTT is the reason code.
     pub(super) async fn open(client: &Client, client_id: &str) -> Result<Result<Self, ReasonCode>> {
-        let stream = client.connect("localhost").await?;
+        Self::over(client.connect(SERVER_NAME).await?, client_id).await
+    }
+
+    /// Sends CONNECT on a connection that is there. Errors are those of [`open`](Self::open).
+    pub(super) async fn over(
+        stream: TlsStream<TcpStream>,
+        client_id: &str,
+    ) -> Result<Result<Self, ReasonCode>> {
         let mut session = Self { stream, received: BytesMut::new() };
         let options = ConnectOptions::new(client_id).protocol_options;
         let connect = ConnectPacket::new(options);
@@ -85,6 +95,39 @@ impl Session {
         }
     }
 
+    /// The DISCONNECT that the broker sends, and that nothing follows it.
+    pub(super) async fn dismissed(&mut self) -> Result<ReasonCode> {
+        match self.receive().await? {
+            Packet::Disconnect(told) => {
+                self.ends().await?;
+                Ok(told.reason_code)
+            }
+            other => bail!("{} instead of DISCONNECT", other.packet_type_name()),
+        }
+    }
+
+    /// Disconnects, and waits until the broker has hung up.
+    pub(super) async fn leave(mut self) -> Result<()> {
+        self.send(Packet::Disconnect(DisconnectPacket::normal())).await?;
+        self.ends().await
+    }
+
+    /// That the broker sends nothing more. A connection that is cut ends without `close_notify`.
+    async fn ends(&mut self) -> Result<()> {
+        let read = within("waiting for the end", self.stream.read_buf(&mut self.received)).await;
+        let cut = |error: &anyhow::Error| {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            kind == Some(io::ErrorKind::UnexpectedEof)
+        };
+        match read {
+            Err(error) if !cut(&error) => Err(error),
+            _ => {
+                ensure!(self.received.is_empty(), "{} bytes follow", self.received.len());
+                Ok(())
+            }
+        }
+    }
+
     async fn send(&mut self, packet: Packet) -> Result<()> {
         let mut bytes = BytesMut::new();
         encode_packet_to_buffer(&packet, &mut bytes)?;
@@ -106,6 +149,9 @@ impl Session {
         }
     }
 }
+
+/// The name under which devices connect. A ticket is good under the name that it was issued under.
+pub(super) const SERVER_NAME: &str = "localhost";
 
 /// More than any packet of the tour has.
 const MAX_PACKET: usize = 64 * 1024;

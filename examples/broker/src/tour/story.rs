@@ -7,14 +7,13 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 use mqtt5::packet::publish::PublishPacket;
 
-use super::client::{Client, Keys, alert};
-use super::files::Fingerprint;
+use super::client::Keys;
 use super::report::Report;
-use super::session::Session;
+use super::steps::{ADMITTED, SUCCESS, UNKNOWN_CA};
 use crate::console::Console;
-use crate::door::{DEFAULT_CERTIFICATE, FIRST_SNI_CONFIG};
+use crate::door::FIRST_SNI_CONFIG;
 use crate::mqtt::Identity;
-use crate::pki::{Pki, SERVER_CERTIFICATES};
+use crate::pki::Pki;
 
 /// All that the story needs: files for its client, a console for its operator.
 pub(super) struct Story<W> {
@@ -41,7 +40,8 @@ impl<W: Write> Story<W> {
         self.certificates_by_name().await?;
         self.a_certificate_swapped().await?;
         self.messages_between_devices().await?;
-        self.a_ca_activated_and_deactivated().await
+        self.a_ca_activated_and_deactivated().await?;
+        self.a_live_subscriber_cut().await
     }
 
     async fn certificates_by_name(&mut self) -> Result<()> {
@@ -117,73 +117,6 @@ impl<W: Write> Story<W> {
         self.connect("a device of the other CA", "device-1", "other", ADMITTED).await?;
         Ok(())
     }
-
-    /// A step: the certificate that a client is shown under a name.
-    async fn shows(&mut self, step: &str, client: &Client, name: &str, id: &str) -> Result<()> {
-        let expected = described(id, Fingerprint::of_file(&self.pki.server_certificate(id))?);
-        let observed = match client.certificate_shown(name).await {
-            Ok(shown) => Ok(self.named(shown)?),
-            Err(error) => Err(error),
-        };
-        self.report.step(&format!("{step}, {name}"), &expected, observed)?;
-        Ok(())
-    }
-
-    /// A step: what becomes of a device that connects, and its session where it was let in.
-    async fn connect(
-        &mut self,
-        step: &str,
-        device: &str,
-        client_id: &str,
-        expected: &str,
-    ) -> Result<Option<Session>> {
-        let client = self.device(device, Keys::Any)?;
-        let (observed, session) = match Session::open(&client, client_id).await {
-            Ok(Ok(session)) => (Ok(ADMITTED.to_owned()), Some(session)),
-            Ok(Err(reason)) => (Ok(format!("CONNACK {reason:?}")), None),
-            Err(error) => match alert(&error) {
-                Some(alert) => (Ok(format!("TLS alert {alert:?}")), None),
-                None => (Err(error), None),
-            },
-        };
-        self.report.step(step, expected, observed)?;
-        Ok(session)
-    }
-
-    async fn set_sni_config(&mut self, sni_config: &str, expected: &str) -> Result<()> {
-        let default = DEFAULT_CERTIFICATE;
-        let line = format!("SetSniConfig DefaultCertificate={default} SniConfig={sni_config}");
-        self.operate(&line, expected).await
-    }
-
-    /// A step: an operation on the console, and whether it answers with success or which error.
-    async fn operate(&mut self, line: &str, expected: &str) -> Result<()> {
-        let answer = self.console.answer(line).await;
-        let answer = answer.context("the console did not answer")?;
-        self.report.operation(line, &answer)?;
-        let observed = answer.get("Code").and_then(|code| code.as_str()).unwrap_or(SUCCESS);
-        let operation = line.split_whitespace().next().unwrap_or_default();
-        self.report.step(operation, expected, Ok(observed.to_owned()))?;
-        Ok(())
-    }
-
-    fn device(&self, name: &str, keys: Keys) -> Result<Client> {
-        Client::new(&self.pki, self.address, name, keys)
-    }
-
-    /// Which file a certificate on the wire is in.
-    fn named(&self, shown: Fingerprint) -> Result<String> {
-        for id in SERVER_CERTIFICATES {
-            if Fingerprint::of_file(&self.pki.server_certificate(id))? == shown {
-                return Ok(described(id, shown));
-            }
-        }
-        Ok(format!("in no file, SHA-256 {shown}"))
-    }
-}
-
-fn described(id: &str, fingerprint: Fingerprint) -> String {
-    format!("{id}.pem, SHA-256 {fingerprint}")
 }
 
 fn heard(message: &PublishPacket) -> String {
@@ -197,6 +130,3 @@ fn debugged(value: impl Debug) -> String {
 }
 
 const EXACT: &str = "eu.mqtt.example.test";
-const SUCCESS: &str = "success";
-const ADMITTED: &str = "CONNACK Success";
-const UNKNOWN_CA: &str = "TLS alert UnknownCA";

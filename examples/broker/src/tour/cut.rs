@@ -1,0 +1,137 @@
+//! The part of the story in which a live connection and its tickets end.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tokio_rustls::client::TlsStream;
+
+use super::client::{Client, Keys, handshake};
+use super::session::{SERVER_NAME, Session};
+use super::steps::{ADMITTED, SUCCESS, UNKNOWN_CA, reception};
+use super::story::Story;
+
+impl<W: Write> Story<W> {
+    /// A device whose CA is switched off under it, and on again.
+    pub(super) async fn a_live_subscriber_cut(&mut self) -> Result<()> {
+        self.report.part("A live subscriber, its tickets, and the CA that let it in")?;
+        let sn = self.retired_ca.clone();
+        self.operate(&format!("ActiveCaCertificate Sn={sn}"), SUCCESS).await?;
+        let device = self.device("retired-device", Keys::Any)?;
+        self.two_tickets_fetched(&device).await?;
+        let step = "it comes back, and subscribes";
+        let subscriber = self.connects(step, &device, RESUMED, ADMITTED).await?;
+        let other = self.connect("a device of the other CA", "device-1", "other", ADMITTED).await?;
+        let (Some(mut subscriber), Some(mut other)) = (subscriber, other) else {
+            return Ok(());
+        };
+        let granted = subscriber.subscribe("demo/#").await.map(|code| format!("{code:?}"));
+        self.report.step("demo/#", "GrantedQoS1", granted)?;
+
+        self.dry_run(&format!("dry-run InactivateCaCertificate Sn={sn}")).await?;
+        let still_there = subscriber.ping().await.map(|()| "PINGRESP".to_owned());
+        self.report.step("the subscriber after the dry run", "PINGRESP", still_there)?;
+
+        let answer = self.operate(&format!("InactivateCaCertificate Sn={sn}"), SUCCESS).await?;
+        self.report.step("connections", ONE_ENDED, Ok(connections(&answer)))?;
+        let told = subscriber.dismissed().await;
+        let told = told.map(|reason| format!("DISCONNECT {reason:?}, and the stream ends"));
+        self.report.step("the subscriber reads", DISMISSED, told)?;
+        let still_there = other.ping().await.map(|()| "PINGRESP".to_owned());
+        self.report.step("the device of the other CA", "PINGRESP", still_there)?;
+        self.connects("the subscriber's next try", &device, DECLINED, UNKNOWN_CA).await?;
+
+        self.operate(&format!("ActiveCaCertificate Sn={sn}"), SUCCESS).await?;
+        self.connects("back with a ticket from before", &device, DECLINED, ADMITTED).await?;
+        self.connects("and with a new one", &device, RESUMED, ADMITTED).await?;
+        Ok(())
+    }
+
+    /// Steps: a device gets two tickets that it has not used yet: one to come back with, and one to
+    /// see later what has become of it.
+    ///
+    /// A TLS 1.3 server sends tickets behind the handshake. Until the client reads something it has
+    /// none, so of two connections opened at once both are full handshakes.
+    async fn two_tickets_fetched(&mut self, device: &Client) -> Result<()> {
+        let one = device.connect(SERVER_NAME).await;
+        let two = device.connect(SERVER_NAME).await;
+        for (step, stream) in [("its device connects", one), ("and once more", two)] {
+            let offered = device.offered_a_ticket();
+            let session = self.received(step, stream, offered, (FULL, ADMITTED)).await?;
+            if let Some(session) = session {
+                session.leave().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A step: what becomes of a device that connects with what tickets it has.
+    async fn connects(
+        &mut self,
+        step: &str,
+        device: &Client,
+        handshake: &str,
+        expected: &str,
+    ) -> Result<Option<Session>> {
+        let stream = device.connect(SERVER_NAME).await;
+        let offered = device.offered_a_ticket();
+        self.received(step, stream, offered, (handshake, expected)).await
+    }
+
+    async fn received(
+        &mut self,
+        step: &str,
+        stream: Result<TlsStream<TcpStream>>,
+        offered_a_ticket: bool,
+        (expected_handshake, expected): (&str, &str),
+    ) -> Result<Option<Session>> {
+        let (observed, session) = match stream {
+            Ok(stream) => {
+                let handshake = handshake(&stream, offered_a_ticket);
+                let (observed, session) = reception(Session::over(stream, CLIENT_ID).await);
+                (observed.map(|observed| format!("{handshake}, {observed}")), session)
+            }
+            Err(error) => reception(Err(error)),
+        };
+        self.report.step(step, &format!("{expected_handshake}, {expected}"), observed)?;
+        Ok(session)
+    }
+
+    /// A step: a dry run that counts the subscriber alone.
+    ///
+    /// A connection that its client has left is counted until the broker has noticed; it is asked
+    /// until then.
+    async fn dry_run(&mut self, line: &str) -> Result<()> {
+        let mut answer = self.ask(line).await?;
+        for _ in 0..TRIES {
+            if connections(&answer) == ONE_ENDED {
+                break;
+            }
+            sleep(BETWEEN_TRIES).await;
+            answer = self.ask(line).await?;
+        }
+        self.report.operation(line, &answer)?;
+        self.report.step("connections that it would end", ONE_ENDED, Ok(connections(&answer)))?;
+        Ok(())
+    }
+}
+
+/// What an answer says about live connections.
+fn connections(answer: &Value) -> String {
+    let number = |which: &str| answer.pointer(which).unwrap_or(&Value::Null).to_string();
+    format!("{} ended, {} kept", number("/Connections/Ended"), number("/Connections/Kept"))
+}
+
+const CLIENT_ID: &str = "subscriber";
+const FULL: &str = "no ticket, full handshake";
+const RESUMED: &str = "ticket offered, resumed";
+const DECLINED: &str = "ticket offered, full handshake";
+const ONE_ENDED: &str = "1 ended, 0 kept";
+const DISMISSED: &str = "DISCONNECT AdministrativeAction, and the stream ends";
+
+/// How often, and how quickly, the broker is asked whether it has noticed who left.
+const TRIES: usize = 500;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);

@@ -1,0 +1,111 @@
+//! The steps of which the story consists, each compared with what it should be.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result};
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use serde_json::Value;
+
+use super::client::{Client, Keys, alert};
+use super::files::Fingerprint;
+use super::session::Session;
+use super::story::Story;
+use crate::door::DEFAULT_CERTIFICATE;
+use crate::pki::SERVER_CERTIFICATES;
+
+impl<W: Write> Story<W> {
+    /// A step: the certificate that a client is shown under a name.
+    pub(super) async fn shows(
+        &mut self,
+        step: &str,
+        client: &Client,
+        name: &str,
+        id: &str,
+    ) -> Result<()> {
+        let expected = described(id, Fingerprint::of_file(&self.pki.server_certificate(id))?);
+        let observed = match client.certificate_shown(name).await {
+            Ok(shown) => Ok(self.named(shown)?),
+            Err(error) => Err(error),
+        };
+        self.report.step(&format!("{step}, {name}"), &expected, observed)?;
+        Ok(())
+    }
+
+    /// A step: what becomes of a device that connects, and its session where it was let in.
+    pub(super) async fn connect(
+        &mut self,
+        step: &str,
+        device: &str,
+        client_id: &str,
+        expected: &str,
+    ) -> Result<Option<Session>> {
+        let client = self.device(device, Keys::Any)?;
+        let (observed, session) = reception(Session::open(&client, client_id).await);
+        self.report.step(step, expected, observed)?;
+        Ok(session)
+    }
+
+    pub(super) async fn set_sni_config(&mut self, sni_config: &str, expected: &str) -> Result<()> {
+        let default = DEFAULT_CERTIFICATE;
+        let line = format!("SetSniConfig DefaultCertificate={default} SniConfig={sni_config}");
+        self.operate(&line, expected).await?;
+        Ok(())
+    }
+
+    /// A step: an operation on the console, and whether it answers with success or which error. The
+    /// whole answer is given back.
+    pub(super) async fn operate(&mut self, line: &str, expected: &str) -> Result<Value> {
+        let answer = self.ask(line).await?;
+        self.report.operation(line, &answer)?;
+        let observed = answer.get("Code").and_then(|code| code.as_str()).unwrap_or(SUCCESS);
+        let operation = line.split_whitespace().next().unwrap_or_default();
+        self.report.step(operation, expected, Ok(observed.to_owned()))?;
+        Ok(answer)
+    }
+
+    /// An operation on the console that is no step.
+    pub(super) async fn ask(&self, line: &str) -> Result<Value> {
+        self.console.answer(line).await.context("the console did not answer")
+    }
+
+    pub(super) fn device(&self, name: &str, keys: Keys) -> Result<Client> {
+        Client::new(&self.pki, self.address, name, keys)
+    }
+
+    /// Which file a certificate on the wire is in.
+    fn named(&self, shown: Fingerprint) -> Result<String> {
+        for id in SERVER_CERTIFICATES {
+            if Fingerprint::of_file(&self.pki.server_certificate(id))? == shown {
+                return Ok(described(id, shown));
+            }
+        }
+        Ok(format!("in no file, SHA-256 {shown}"))
+    }
+}
+
+/// How a device was received, and its session where it was let in.
+pub(super) fn reception(
+    opened: Result<Result<Session, ReasonCode>>,
+) -> (Result<String>, Option<Session>) {
+    match opened {
+        Ok(Ok(session)) => (Ok(ADMITTED.to_owned()), Some(session)),
+        Ok(Err(reason)) => (Ok(format!("CONNACK {reason:?}")), None),
+        Err(error) => match alert(&error) {
+            Some(alert) => (Ok(format!("TLS alert {alert:?}")), None),
+            None => (Err(error), None),
+        },
+    }
+}
+
+fn described(id: &str, fingerprint: Fingerprint) -> String {
+    format!("{id}.pem, SHA-256 {fingerprint}")
+}
+
+/// An operation that answers without an error code.
+pub(super) const SUCCESS: &str = "success";
+
+/// A device that was let in.
+pub(super) const ADMITTED: &str = "CONNACK Success";
+
+/// A device whose CA is inactive.
+pub(super) const UNKNOWN_CA: &str = "TLS alert UnknownCA";

@@ -1,0 +1,12 @@
+//! The broker against programs that nobody here wrote: `openssl s_client`, `mosquitto_pub` and
+//! `mosquitto_sub`.
+//!
+//! Where one of them is missing its test says so and passes, unless `MQTLS_PEERS=1` is set: then
+//! it fails.
+#![cfg(test)]
+
+mod cuts;
+mod handshakes;
+mod harness;
+mod messages;
+mod sessions;
