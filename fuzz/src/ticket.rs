@@ -4,6 +4,7 @@ mod door;
 mod draft;
 mod fleet;
 mod reading;
+mod visitor;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -12,10 +13,11 @@ use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 
 use super::fixed;
-use door::{Door, Visitor};
+use door::Door;
 use draft::Draft;
 use fleet::Fleet;
 use reading::{Facts, Sealed, SealedCa};
+use visitor::Visitor;
 
 /// What became of a ticket, at the door of the session that is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +136,7 @@ impl House {
         assert_eq!(handshake.step(|| ticketer.decrypt(&self.good)).unwrap(), apart(&self.good).0);
         let opened = handshake.step(|| ticketer.decrypt(plain));
         let next = handshake.step(|| ticketer.encrypt(opened.as_deref().unwrap_or(b"session")));
-        self.door.glass.forget();
+        self.door.glass.take_sealed();
         match found {
             Some((length, sealed)) => {
                 assert_eq!(opened.as_deref(), Some(&plain[..length]));
