@@ -8,7 +8,7 @@ mod visitor;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use mqtls::{ClientAuth, Refusal, SerialNumber};
+use mqtls::{Admission, ClientAuth, Device, Refusal, SerialNumber, Sha256};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 
@@ -16,7 +16,7 @@ use super::fixed;
 use door::Door;
 use draft::Draft;
 use fleet::Fleet;
-use reading::{Facts, Sealed, SealedCa};
+use reading::{Facts, Sealed, SealedCa, SealedDevice};
 use visitor::Visitor;
 
 /// What became of a ticket, at the door of the session that is in it.
@@ -161,36 +161,35 @@ fn come(visitor: &mut Visitor, door: &Door, plain: &[u8], sealed: &Sealed) -> Ou
         return Outcome::Unused;
     };
     let shown = server.peer_certificates().map(|chain| chain[0].to_vec());
-    let is_resumed = server.handshake_kind() == Some(HandshakeKind::Resumed);
     let admitted = context.admit(&server);
-    let (device, shown) = match (&sealed.device, shown) {
-        _ if !is_resumed => {
-            let admission = admitted.unwrap();
-            assert_eq!(admission.device().map(|it| it.sha256()), visitor.sha256());
-            return Outcome::Unused;
-        }
-        (None, None) => {
-            assert!(admitted.unwrap().device().is_none());
-            assert_eq!(visitor.certificate, None);
-            return Outcome::Resumed;
-        }
-        (Some(device), Some(shown)) => (device, shown),
-        (Some(_), None) | (None, Some(_)) => {
-            assert_eq!(admitted.unwrap_err(), Refusal::NotProven);
-            return Outcome::Refused;
-        }
-    };
-    let Some(anchor) = reading::anchor(device).filter(|_| reading::is_of(device, &shown)) else {
-        assert_eq!(admitted.unwrap_err(), Refusal::NotProven);
-        return Outcome::Refused;
+    if server.handshake_kind() != Some(HandshakeKind::Resumed) {
+        // Whatever the ticket said, who came has proven who they are.
+        assert_eq!(admitted.unwrap().device().map(|it| it.sha256()), visitor.sha256());
+        return Outcome::Unused;
+    }
+    let anchor = match (&sealed.device, shown) {
+        (None, None) => None,
+        (Some(SealedDevice { leaf, path, .. }), Some(shown)) => match path.last() {
+            Some(SealedCa::Registered { serial, .. }) if *Sha256::of(&shown).as_ref() == *leaf => {
+                Some(serial)
+            }
+            _ => return refused(admitted),
+        },
+        (None, Some(_)) | (Some(_), None) => return refused(admitted),
     };
     let admission = admitted.unwrap();
-    let admitted = admission.device().unwrap();
-    assert_eq!(Some(admitted.sha256()), visitor.sha256());
-    let anchor = SerialNumber::from_der_content(&[&[0], anchor].concat());
-    assert_eq!(Ok(admitted.ca_serial()), anchor.as_ref());
+    let device = admission.device();
+    assert!(device.is_none_or(|device| Some(device.sha256()) == visitor.sha256()));
+    let anchor =
+        anchor.map(|it| SerialNumber::from_der_content(&[&[0], &it[..]].concat()).unwrap());
+    assert_eq!(device.map(Device::ca_serial), anchor.as_ref());
     assert_eq!(admission.ended(), None);
     Outcome::Resumed
+}
+
+fn refused(admitted: Result<Admission, Refusal>) -> Outcome {
+    assert_eq!(admitted.unwrap_err(), Refusal::NotProven);
+    Outcome::Refused
 }
 
 /// rustls' part of a plain text that is genuine, and what is sealed with it.

@@ -1,7 +1,5 @@
 //! A naive reading of what is sealed into a ticket, and what a door must make of it.
 
-use mqtls::Sha256;
-
 use super::fleet::Fleet;
 
 /// What stands behind rustls' part of a ticket, as it is written there.
@@ -176,17 +174,4 @@ fn is_serial(octets: &[u8]) -> bool {
         [0, ..] => false,
         [first, ..] => octets.len() + usize::from(*first >= 0x80) <= 64,
     }
-}
-
-/// Whether the path ends where a path can, with which serial number.
-pub fn anchor(device: &SealedDevice) -> Option<&[u8]> {
-    match device.path.last() {
-        Some(SealedCa::Registered { serial, .. }) => Some(serial),
-        Some(SealedCa::Unregistered { .. }) | None => None,
-    }
-}
-
-/// Whether a device with this certificate is the one that is meant.
-pub fn is_of(device: &SealedDevice, certificate: &[u8]) -> bool {
-    *Sha256::of(certificate).as_ref() == device.leaf
 }
