@@ -119,6 +119,9 @@ impl World {
         let Some(sealed) = (if *at == 0 { first } else { second }) else {
             return Outcome::Declined;
         };
+        if !visitor.can_offer(&plain) {
+            return Outcome::Unused;
+        }
         come(visitor, &self.houses[*at].door, &plain, &sealed)
     }
 }
@@ -160,7 +163,7 @@ fn come(visitor: &mut Visitor, door: &Door, plain: &[u8], sealed: &Sealed) -> Ou
     let Ok(server) = shaken else {
         return Outcome::Unused;
     };
-    let shown = server.peer_certificates().map(|chain| chain[0].to_vec());
+    let shown = server.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec()));
     let admitted = context.admit(&server);
     if server.handshake_kind() != Some(HandshakeKind::Resumed) {
         // Whatever the ticket said, who came has proven who they are.
