@@ -22,10 +22,23 @@ pub fn now() -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(1_798_761_600))
 }
 
+/// What tells so.
+pub fn clock() -> Arc<dyn TimeProvider> {
+    Arc::new(StandingClock)
+}
+
 /// One instance, with its set.
 pub fn instance(source: impl CertificateSource + 'static) -> (Instances, Arc<Instance>) {
-    let instances = Instances::with_clock(provider(), source, Arc::new(StandingClock));
-    let instance = instances.create(InstanceSpec::new("fuzzed".parse().unwrap())).unwrap();
+    instance_of(source, InstanceSpec::new("fuzzed".parse().unwrap()))
+}
+
+/// The same, created from this.
+pub fn instance_of(
+    source: impl CertificateSource + 'static,
+    spec: InstanceSpec,
+) -> (Instances, Arc<Instance>) {
+    let instances = Instances::with_clock(provider(), source, clock());
+    let instance = instances.create(spec).unwrap();
     (instances, instance)
 }
 

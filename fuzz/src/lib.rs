@@ -10,5 +10,6 @@ pub mod name_pattern;
 pub mod pem;
 pub mod serial;
 pub mod sni_config;
+pub mod ticket;
 
 mod fixed;

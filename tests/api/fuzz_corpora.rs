@@ -44,6 +44,21 @@ fn kept_client_chains_hold() {
     });
 }
 
+#[test]
+fn kept_tickets_hold() {
+    use targets::ticket::Outcome;
+    each("ticket", |name, input| {
+        let outcome = targets::ticket::run(input);
+        match name.split('_').next() {
+            Some("declined") => assert_eq!(outcome, Outcome::Declined, "{name}"),
+            Some("unused") => assert_eq!(outcome, Outcome::Unused, "{name}"),
+            Some("refused") => assert_eq!(outcome, Outcome::Refused, "{name}"),
+            Some("resumed") => assert_eq!(outcome, Outcome::Resumed, "{name}"),
+            Some(_) | None => {}
+        }
+    });
+}
+
 /// Runs every file of a target through it, telling which one failed.
 fn each(target: &str, run: impl Fn(&str, &[u8])) {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");

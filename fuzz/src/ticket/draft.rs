@@ -1,0 +1,88 @@
+//! The plain text of a ticket, and edits of it.
+
+/// The plain text of a ticket in its parts.
+pub struct Draft {
+    /// What rustls gave.
+    session: Vec<u8>,
+    /// What is sealed with it.
+    sealed: Vec<u8>,
+    /// Added to its true length where that is written.
+    off_by: u16,
+    behind: Vec<u8>,
+    cut: u16,
+}
+
+impl Draft {
+    pub fn of(session: &[u8], sealed: &[u8]) -> Self {
+        let (session, sealed) = (session.to_vec(), sealed.to_vec());
+        Self { session, sealed, off_by: 0, behind: vec![], cut: 0 }
+    }
+
+    /// Takes edits one after the other, each an octet that says which one and what it needs: a
+    /// place, in two octets from the start of a part; octets, behind their number in one; one of the
+    /// `pieces`, by its number in one. The length of what is sealed is adjusted by itself.
+    pub fn edit(&mut self, mut edits: &[u8], pieces: &[Vec<u8>]) {
+        let rest = &mut edits;
+        while let Some(edit) = octet(rest) {
+            match edit % 12 {
+                0 => overwrite(&mut self.sealed, number(rest), octets(rest)),
+                1 => insert(&mut self.sealed, number(rest), octets(rest)),
+                2 => delete(&mut self.sealed, number(rest), octet(rest)),
+                3 => overwrite(&mut self.sealed, number(rest), piece(rest, pieces)),
+                4 => insert(&mut self.sealed, number(rest), piece(rest, pieces)),
+                5 => self.sealed.extend(piece(rest, pieces)),
+                6 => self.off_by = number(rest),
+                7 => self.behind.extend(octets(rest)),
+                8 => self.cut = number(rest),
+                9 => overwrite(&mut self.session, number(rest), octets(rest)),
+                10 => insert(&mut self.session, number(rest), octets(rest)),
+                11.. => delete(&mut self.session, number(rest), octet(rest)),
+            }
+        }
+    }
+
+    pub fn plain(&self) -> Vec<u8> {
+        let length = u16::try_from(self.sealed.len()).unwrap_or(u16::MAX).wrapping_add(self.off_by);
+        let length = length.to_be_bytes();
+        let mut plain = [&self.session, &self.sealed, &length[..], &self.behind].concat();
+        plain.truncate(plain.len().saturating_sub(self.cut.into()));
+        plain
+    }
+}
+
+fn octet(rest: &mut &[u8]) -> Option<u8> {
+    let (octet, behind) = rest.split_first()?;
+    *rest = behind;
+    Some(*octet)
+}
+
+fn number(rest: &mut &[u8]) -> u16 {
+    u16::from_be_bytes([octet(rest).unwrap_or(0), octet(rest).unwrap_or(0)])
+}
+
+fn octets<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let length = usize::from(octet(rest).unwrap_or(0)).min(rest.len());
+    let (octets, behind) = rest.split_at(length);
+    *rest = behind;
+    octets
+}
+
+fn piece<'a>(rest: &mut &[u8], pieces: &'a [Vec<u8>]) -> &'a [u8] {
+    &pieces[usize::from(octet(rest).unwrap_or(0)) % pieces.len()]
+}
+
+fn overwrite(part: &mut [u8], at: u16, octets: &[u8]) {
+    let at = usize::from(at).min(part.len());
+    part[at..].iter_mut().zip(octets).for_each(|(old, new)| *old = *new);
+}
+
+fn insert(part: &mut Vec<u8>, at: u16, octets: &[u8]) {
+    let at = usize::from(at).min(part.len());
+    part.splice(at..at, octets.iter().copied());
+}
+
+fn delete(part: &mut Vec<u8>, at: u16, count: Option<u8>) {
+    let from = usize::from(at).min(part.len());
+    let to = (from + usize::from(count.unwrap_or(0))).min(part.len());
+    part.drain(from..to);
+}
