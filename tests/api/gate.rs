@@ -4,7 +4,7 @@ use mqtls::CaStatus::{Active, Inactive};
 use mqtls::Refused;
 use mqtls::instance::Outcome;
 use mqtls::trust::Refusal;
-use rustls::SupportedProtocolVersion;
+use rustls::{HandshakeKind, SupportedProtocolVersion};
 
 use crate::support::{
     Door, Examinations, HeldHandshake, Identity, TestCa, VERSIONS, client, in_small_records,
@@ -169,6 +169,49 @@ async fn l01_after_a_deactivation_at_any_step_no_stream_is_handed_out() {
             );
             assert!(visit.client.is_err());
             assert_eq!(door.instances.stats().of(Outcome::Admitted), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn l01_after_a_deactivation_at_any_step_of_a_resumed_handshake_no_stream_is_handed_out() {
+    for version in VERSIONS {
+        let ca = TestCa::root("fleet");
+        let config = in_small_records(client(Some(&ca.device("device")), version));
+        for (change, _) in changes(&ca) {
+            for step in 0.. {
+                let door = Door::open();
+                door.register(&ca, Active).unwrap();
+                for _twice in 0..2 {
+                    door.visit(config.clone(), "localhost").await.admitted().await;
+                }
+                let again = config.clone();
+                let (mut held, mut records) =
+                    HeldHandshake::up_to_the_certificate(&door, again).await;
+                if step == records.len() {
+                    let visit = held.release_with(records).await;
+                    let tls = visit.client.as_ref().unwrap().get_ref().1;
+                    assert_eq!(tls.handshake_kind(), Some(HandshakeKind::Resumed));
+                    break;
+                }
+                let rest = records.split_off(step);
+                held.pass(records).await;
+                change(&door, &ca);
+                let refusal = held.release_with(rest).await.turned_away_at_the_gate();
+                assert_eq!(refusal, Refusal::ChangedMeanwhile(ca.serial()), "step {step}");
+                assert_eq!(door.instance.trust().connections(), 0);
+            }
+        }
+        for change in UNRELATED {
+            let door = Door::open();
+            door.register(&ca, Active).unwrap();
+            door.visit(config.clone(), "localhost").await.admitted().await;
+            let (held, records) = HeldHandshake::up_to_the_certificate(&door, config.clone()).await;
+            change(&door, &ca);
+            let visit = held.release_with(records).await;
+            let kind = visit.client.as_ref().unwrap().get_ref().1.handshake_kind();
+            assert_eq!(kind, Some(HandshakeKind::Resumed));
+            visit.admitted().await;
         }
     }
 }
