@@ -1,17 +1,19 @@
 //! The connections that are up, by what let them in.
 
-use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use super::authority::Authority;
+use super::cut::{Cut, LiveChange, Loss};
 use super::ended::Ended;
 use super::lifeline::Lifeline;
 use super::members::Members;
+use super::membership::{Membership, Under};
 use super::roster::{End, Roster};
 use super::state::{CaStatus, State};
 use super::verdict::PathCa;
@@ -68,7 +70,7 @@ impl LiveIndex {
         let place = self.roster.enter(&lifeline, end, now.as_secs());
         let mut under = path.iter().map(|ca| self.enter_under(ca, &lifeline));
         let under = (under.next(), under.collect());
-        Membership { index: Arc::clone(self), place, under, lifeline }
+        Membership::new(Arc::clone(self), place, under, lifeline)
     }
 
     fn enter_under(&self, ca: &PathCa, lifeline: &Arc<Lifeline>) -> Under {
@@ -86,6 +88,19 @@ impl LiveIndex {
         }
     }
 
+    /// Takes a connection out of the roster.
+    pub(super) fn leave(&self, place: usize) {
+        self.roster.leave(place);
+    }
+
+    /// Takes a connection out from under a key that was not registered.
+    pub(super) fn leave_key(&self, key: &[u8], place: usize, lifeline: &Arc<Lifeline>) {
+        if let Some(mut members) = self.by_unregistered_key.get_mut(key) {
+            members.value_mut().leave(place, lifeline);
+        }
+        self.by_unregistered_key.remove_if(key, |_, members| members.is_empty());
+    }
+
     /// When a connection that begins now ends by itself.
     fn end(&self, not_after: Option<UnixTime>, now: UnixTime) -> Option<End> {
         let expiry =
@@ -99,7 +114,7 @@ impl LiveIndex {
 
     /// Up to a tenth less, so that those who come together do not all come back together.
     fn spread(&self, seconds: u64) -> u64 {
-        let drawn = self.spread.hash_one(DRAWN.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let drawn = self.spread.hash_one(DRAWN.fetch_add(1, Ordering::Relaxed));
         seconds - drawn % (seconds / SPREAD + 1)
     }
 
@@ -127,7 +142,7 @@ impl LiveIndex {
         live.sort_unstable_by_key(Arc::as_ptr);
         live.dedup_by(|one, other| Arc::ptr_eq(one, other));
         let (ended, kept) = if self.policy.keep { (0, live.len()) } else { (live.len(), 0) };
-        Cut { ended, kept, lifelines: vec![] }
+        Cut::foreseen(ended, kept)
     }
 
     /// Ends all, and lets nobody in any more.
@@ -158,134 +173,8 @@ impl LiveIndex {
     }
 }
 
-/// How a CA loses those that it let in.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Loss {
-    /// It is inactive now, and so is its key under every name.
-    Inactive,
-    /// Its record goes. What came in where nothing was registered about it stays.
-    Deleted,
-}
-
-impl Loss {
-    fn unregistered_key(self, authority: &Authority) -> Option<&[u8]> {
-        match self {
-            Self::Inactive => Some(authority.certificate().identity().key()),
-            Self::Deleted => None,
-        }
-    }
-
-    fn reason(self, authority: &Authority) -> Ended {
-        let serial = authority.certificate().serial().clone();
-        match self {
-            Self::Inactive => Ended::CaInactive(serial),
-            Self::Deleted => Ended::CaDeleted(serial),
-        }
-    }
-}
-
-/// What became of connections.
-#[derive(Default)]
-#[must_use]
-pub(super) struct Cut {
-    /// How many were ended that nobody had ended before.
-    pub(super) ended: usize,
-    /// How many were left up.
-    pub(super) kept: usize,
-    lifelines: Vec<Arc<Lifeline>>,
-}
-
-impl Cut {
-    /// Ends them all. Once this has returned none of them reads or writes.
-    fn of(lifelines: Vec<Arc<Lifeline>>, why: Ended) -> Self {
-        let why = Arc::new(why);
-        let marks: Vec<_> = lifelines.iter().map(|lifeline| lifeline.cut(&why)).collect();
-        let ended = marks.iter().filter(|mark| mark.first).count();
-        let busy = lifelines.iter().zip(marks).filter(|(_, mark)| mark.busy);
-        busy.for_each(|(lifeline, _)| lifeline.wait());
-        Self { ended, kept: 0, lifelines }
-    }
-
-    /// Tells them, in whatever code their wakers run: to be called without a lock.
-    fn wake(self) {
-        self.lifelines.iter().for_each(|lifeline| lifeline.wake());
-    }
-}
-
-/// What a change does to live connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LiveChange {
-    /// How many connections it ends. None of them reads or writes any more once the change has
-    /// returned.
-    pub ended: usize,
-    /// How many it leaves up, on an instance that keeps connections.
-    pub kept: usize,
-}
-
-impl LiveChange {
-    /// Tells those who wait on them, and reports. To be called without a lock.
-    pub(super) fn of(cut: Cut) -> Self {
-        let change = Self { ended: cut.ended, kept: cut.kept };
-        cut.wake();
-        change
-    }
-}
-
-/// Keeps a connection in the index for as long as it lives.
-pub(crate) struct Membership {
-    index: Arc<LiveIndex>,
-    place: usize,
-    /// Nearly always it is one at most.
-    under: (Option<Under>, Box<[Under]>),
-    lifeline: Arc<Lifeline>,
-}
-
-impl Membership {
-    pub(crate) fn lifeline(&self) -> &Arc<Lifeline> {
-        &self.lifeline
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.lifeline.let_go();
-        self.index.roster.leave(self.place);
-        let (first, others) = &self.under;
-        for under in first.iter().chain(others) {
-            under.leave(&self.index, &self.lifeline);
-        }
-    }
-}
-
-impl fmt::Debug for Membership {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Membership").field("lifeline", &self.lifeline).finish_non_exhaustive()
-    }
-}
-
-/// What a connection stands under, and its place there.
-enum Under {
-    Authority(Arc<Authority>, usize),
-    Key(Box<[u8]>, usize),
-}
-
-impl Under {
-    fn leave(&self, index: &LiveIndex, lifeline: &Arc<Lifeline>) {
-        match self {
-            Self::Authority(authority, place) => authority.live().leave(*place, lifeline),
-            Self::Key(key, place) => {
-                if let Some(mut members) = index.by_unregistered_key.get_mut(key) {
-                    members.value_mut().leave(*place, lifeline);
-                }
-                index.by_unregistered_key.remove_if(key, |_, members| members.is_empty());
-            }
-        }
-    }
-}
-
 /// How many lifetimes were spread.
-static DRAWN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+static DRAWN: AtomicU64 = AtomicU64::new(0);
 /// By which part a lifetime may be shorter.
 const SPREAD: u64 = 10;
 

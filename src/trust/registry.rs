@@ -10,9 +10,10 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::UnixTime;
 
 use super::authority::Authority;
+use super::cut::{Cut, LiveChange, Loss};
 use super::index::CaIndex;
 use super::lint::{RegistrationWarning, lint};
-use super::live::{Cut, LiveChange, LiveIndex, LivePolicy, Loss};
+use super::live::{LiveIndex, LivePolicy};
 use super::refusal::Refusal;
 use super::register_error::{MAX_TWINS, RegisterError};
 use super::self_check::check_usable;

@@ -5,7 +5,7 @@ use rustls_pki_types::UnixTime;
 use super::authority::SeenRecord;
 use super::device::Device;
 use super::index::Standing;
-use super::live::Membership;
+use super::membership::Membership;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use crate::certificate::{CaIdentity, SerialNumber};
