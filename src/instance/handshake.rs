@@ -27,7 +27,7 @@ impl HandshakeContext {
     pub(crate) fn open(instance: &Instance) -> Option<Self> {
         instance.trust().check_open().ok()?;
         let pinned = Pinned::to(instance.sni().table()?);
-        Some(Self { pinned, observed: Observed::begin(Moment::now()) })
+        Some(Self { pinned, observed: Observed::begin(instance.trust_shared()) })
     }
 
     /// Runs a handshake in this context. rustls reads the ClientHello when a connection is made of
@@ -87,9 +87,9 @@ impl Instance {
         let now = self.now().ok_or(Refusal::NoTime)?;
         let shown = connection.peer_certificates().and_then(|chain| chain.first());
         let verdict = if resumed(connection) {
-            trust::take_candidate().ok_or(Refusal::NotProven)?.verdict(shown)?
+            trust::take_candidate(self.trust()).ok_or(Refusal::NotProven)?.verdict(shown)?
         } else {
-            found(shown)?
+            self.found(shown)?
         };
         match verdict {
             Some(verdict) => verdict.admit(self.trust(), now),
@@ -97,19 +97,19 @@ impl Instance {
             None => Err(Refusal::NotProven),
         }
     }
-}
 
-/// What the verifier found about the certificate that the client showed in a full handshake. What
-/// a ticket claimed there counts for nothing: it opened, and that is all.
-fn found(shown: Option<&CertificateDer<'_>>) -> Result<Option<Verdict>, Refusal> {
-    match (shown, trust::take_finding()) {
-        (None, None) => Ok(None),
-        (Some(shown), Some(finding)) => {
-            let verdict = finding?;
-            let its_own = Sha256::of(shown) == verdict.claimed_device().sha256();
-            if its_own { Ok(Some(verdict)) } else { Err(Refusal::NotProven) }
+    /// What the verifier found about the certificate that the client showed in a full handshake.
+    /// What a ticket claimed there counts for nothing: it opened, and that is all.
+    fn found(&self, shown: Option<&CertificateDer<'_>>) -> Result<Option<Verdict>, Refusal> {
+        match (shown, trust::take_finding(self.trust())) {
+            (None, None) => Ok(None),
+            (Some(shown), Some(finding)) => {
+                let verdict = finding?;
+                let its_own = Sha256::of(shown) == verdict.claimed_device().sha256();
+                if its_own { Ok(Some(verdict)) } else { Err(Refusal::NotProven) }
+            }
+            (None, Some(_)) | (Some(_), None) => Err(Refusal::NotProven),
         }
-        (None, Some(_)) | (Some(_), None) => Err(Refusal::NotProven),
     }
 }
 

@@ -88,13 +88,17 @@ impl Instances {
     /// Removes an instance. When this has returned its connections are over, none of its tickets
     /// resumes anything, also not with another instance of the same id, and no handshake is admitted
     /// to it. Whoever still holds it holds an instance that refuses everybody: an
-    /// [`Acceptor`](crate::Acceptor) that is bound to it, say. `None` where there is none.
+    /// [`Acceptor`](crate::Acceptor) that is bound to it, say. `None` where there is none, or where
+    /// another call has removed it meanwhile.
     ///
     /// Takes time in proportion to its connections, and waits for reads and writes that are under
     /// way; an async caller wraps it in `spawn_blocking`.
     pub fn remove(&self, id: &InstanceId) -> Option<LiveChange> {
-        let (_, instance) = self.0.by_id.remove(id)?;
+        let instance = self.get(id)?;
+        // Its id is taken until it is over, and who removes it, too, waits for that.
         let live = instance.trust().close();
+        let removed = |_: &_, known: &Arc<Instance>| Arc::ptr_eq(known, &instance);
+        self.0.by_id.remove_if(id, removed)?;
         tracing::info!(instance = %id, connections_ended = live.ended, "instance removed");
         Some(live)
     }

@@ -103,6 +103,10 @@ impl Instance {
         &self.trust
     }
 
+    pub(super) fn trust_shared(&self) -> Arc<CaRegistry> {
+        Arc::clone(&self.trust)
+    }
+
     /// Its certificates behind rustls' `ResolvesServerCert`, for a configuration of your own. Before
     /// the first [`SetSniConfig`](crate::SetSniConfig) clients get `access_denied`, not the
     /// `unrecognized_name` of [`Acceptor`](crate::Acceptor).

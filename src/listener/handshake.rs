@@ -72,7 +72,7 @@ where
                 Ok(admitted) => Ok((stream, admitted)),
                 Err(refusal) => Err(Refused::Device(refusal).into()),
             },
-            Err((error, io)) => Err(Farewell(why(error, server_name), Rest::Close(io))),
+            Err((error, io)) => Err(Farewell(why(instance, error, server_name), Rest::Close(io))),
         }
     };
     context.scope(shaken).await
@@ -80,11 +80,11 @@ where
 
 /// The reason behind a failed handshake, to be asked inside its context: rustls knows of a refused
 /// certificate only that it was refused.
-fn why(error: std::io::Error, server_name: Option<HostName>) -> Refused {
+fn why(instance: &Instance, error: std::io::Error, server_name: Option<HostName>) -> Refused {
     if went_unanswered() {
         return Refused::NoUsableCertificate(server_name);
     }
-    match (Refused::of_io(error), trust::take_finding()) {
+    match (Refused::of_io(error), trust::take_finding(instance.trust())) {
         (Refused::Tls(Error::NoCertificatesPresented), _) => Refused::NoDeviceCertificate,
         (Refused::Tls(Error::InvalidCertificate(_)), Some(Err(refusal))) => {
             Refused::Device(refusal)

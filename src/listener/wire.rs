@@ -14,13 +14,16 @@ pub(super) struct Wire<IO> {
     /// Whether the last write took less than it was given, so that words in between would fall into
     /// the middle of a packet.
     cut_short: bool,
+    /// Whether something was written and not flushed since, so that the inner stream may hold it
+    /// back: a farewell behind it would send it on its way, and so would ending the stream.
+    held_back: bool,
     /// Whether `close_notify` or an alert may have been said, behind which nothing is.
     all_said: bool,
 }
 
 impl<IO> Wire<IO> {
     pub(super) fn new(stream: TlsStream<IO>) -> Self {
-        Self { stream, cut_short: false, all_said: false }
+        Self { stream, cut_short: false, held_back: false, all_said: false }
     }
 
     pub(super) fn tls(&self) -> &ServerConnection {
@@ -63,6 +66,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     pub(super) fn flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.held_back = false;
+        }
         self.heard(polled)
     }
 
@@ -71,9 +77,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
-    /// Writes a last packet in one go, where the stream takes it and everything before it is
-    /// written, and ends the stream. Waits for nothing.
+    /// Writes a last packet in one go, where the stream takes it and everything before it is flushed,
+    /// and ends the stream. Waits for nothing.
     pub(super) fn part(&mut self, context: &mut Context<'_>, words: Option<Box<[u8]>>) {
+        if self.held_back {
+            return;
+        }
         let in_the_middle = self.cut_short || self.tls().wants_write();
         let may_speak = !self.all_said && !in_the_middle;
         if let Some(words) = words.filter(|_| may_speak) {
@@ -90,7 +99,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         match &polled {
             // An empty one neither begins a packet nor ends one, and one that waits took nothing.
             Poll::Ready(Ok(_)) if length == 0 => {}
-            Poll::Ready(Ok(taken)) => self.cut_short = *taken != length,
+            Poll::Ready(Ok(taken)) => {
+                self.cut_short = *taken != length;
+                self.held_back = true;
+            }
             Poll::Ready(Err(_)) | Poll::Pending => {}
         }
         self.heard(polled)

@@ -8,50 +8,52 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use super::candidate::Candidate;
 use super::refusal::Refusal;
+use super::registry::CaRegistry;
 use super::state::Moment;
 use super::verdict::Verdict;
 
-/// Takes what the verifier found; `None` where it was not asked. To be called inside [`Observed`]'s
-/// scope or step.
-pub(crate) fn take_finding() -> Option<Result<Verdict, Refusal>> {
-    with_found(|found| found.finding.take()).flatten()
+/// Takes what the verifier of this registry found; `None` where it was not asked. To be called
+/// inside [`Observed`]'s scope or step.
+pub(crate) fn take_finding(registry: &CaRegistry) -> Option<Result<Verdict, Refusal>> {
+    with_found(registry, |found| found.finding.take()).flatten()
 }
 
 /// Takes what the ticket claims with which the handshake was resumed; on a full one it is nothing
 /// that anybody may believe. To be called inside [`Observed`]'s scope or step.
-pub(crate) fn take_candidate() -> Option<Candidate> {
-    with_found(|found| found.candidate.take()).flatten()
+pub(crate) fn take_candidate(registry: &CaRegistry) -> Option<Candidate> {
+    with_found(registry, |found| found.candidate.take()).flatten()
 }
 
-/// When the handshake began; now, where nobody observes it.
-pub(super) fn moment() -> Moment {
-    HANDSHAKE.try_with(|handshake| handshake.moment).unwrap_or_else(|_unobserved| Moment::now())
+/// When the handshake began; now, where nobody observes it for this registry.
+pub(super) fn moment(registry: &CaRegistry) -> Moment {
+    of(registry, |handshake| handshake.moment).unwrap_or_else(Moment::now)
 }
 
 /// Keeps what the verifier found, where somebody observes the handshake.
-pub(super) fn note(finding: Result<Verdict, Refusal>) {
-    let _unobserved = with_found(|found| found.finding = Some(finding));
+pub(super) fn note(registry: &CaRegistry, finding: Result<Verdict, Refusal>) {
+    let _unobserved = with_found(registry, |found| found.finding = Some(finding));
 }
 
 /// Keeps what the ticket claims that was looked at last, where somebody observes the handshake.
-pub(super) fn note_candidate(candidate: Option<Candidate>) {
-    let _unobserved = with_found(|found| found.candidate = candidate);
+pub(super) fn note_candidate(registry: &CaRegistry, candidate: Option<Candidate>) {
+    let _unobserved = with_found(registry, |found| found.candidate = candidate);
 }
 
 /// How many tickets were offered, with one more; `None` where nobody observes the handshake.
-pub(super) fn count_ticket() -> Option<u32> {
-    with_found(|found| {
+pub(super) fn count_ticket(registry: &CaRegistry) -> Option<u32> {
+    with_found(registry, |found| {
         found.tickets = found.tickets.saturating_add(1);
         found.tickets
     })
 }
 
 /// Shows what is known of the client; `None` where nobody observes the handshake.
-pub(super) fn with_known<R>(look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
-    with_found(|found| {
+pub(super) fn with_known<R>(registry: &CaRegistry, look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
+    with_found(registry, |found| {
         look(match (&found.finding, &found.candidate) {
             (Some(Ok(verdict)), _) => Known::Believed(verdict),
             (Some(Err(_)), _) => Known::Refused,
@@ -61,9 +63,17 @@ pub(super) fn with_known<R>(look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
     })
 }
 
-fn with_found<R>(with: impl FnOnce(&mut Found) -> R) -> Option<R> {
-    let with = |handshake: &Observed| with(handshake.found.borrow_mut().get_or_insert_default());
-    HANDSHAKE.try_with(with).ok()
+fn with_found<R>(registry: &CaRegistry, with: impl FnOnce(&mut Found) -> R) -> Option<R> {
+    of(registry, |handshake| with(handshake.found.borrow_mut().get_or_insert_default()))
+}
+
+/// The handshake that is observed, where that is one of this registry's: a connection that was made
+/// with one instance's configuration in another one's handshake tells that handshake nothing.
+fn of<R>(registry: &CaRegistry, with: impl FnOnce(&Observed) -> R) -> Option<R> {
+    let its_own = |handshake: &Observed| {
+        std::ptr::eq(handshake.registry.as_ref(), registry).then(|| with(handshake))
+    };
+    HANDSHAKE.try_with(its_own).ok().flatten()
 }
 
 /// What is known of the client while its handshake is under way.
@@ -80,6 +90,8 @@ pub(super) enum Known<'a> {
 
 /// One handshake, and what is found in it.
 pub(crate) struct Observed {
+    /// Against which it is judged.
+    registry: Arc<CaRegistry>,
     moment: Moment,
     /// In a box, since it moves into each step and out of it.
     found: RefCell<Option<Box<Found>>>,
@@ -96,9 +108,9 @@ struct Found {
 }
 
 impl Observed {
-    /// A handshake that begins at `moment`.
-    pub(crate) fn begin(moment: Moment) -> Self {
-        Self { moment, found: RefCell::default() }
+    /// A handshake that begins now.
+    pub(crate) fn begin(registry: Arc<CaRegistry>) -> Self {
+        Self { registry, moment: Moment::now(), found: RefCell::default() }
     }
 
     /// Runs the handshake.
@@ -108,7 +120,8 @@ impl Observed {
 
     /// Runs one step of it. Where the step panics all that was found is forgotten.
     pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
-        let so_far = Self { moment: self.moment, found: self.found.take().into() };
+        let registry = Arc::clone(&self.registry);
+        let so_far = Self { registry, moment: self.moment, found: self.found.take().into() };
         let take = |handshake: &Self| handshake.found.take();
         let (done, found) = HANDSHAKE.sync_scope(so_far, || (step(), HANDSHAKE.with(take)));
         self.found.replace(found);

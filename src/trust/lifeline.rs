@@ -1,6 +1,7 @@
 //! What a live connection hangs on.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Waker;
@@ -85,11 +86,15 @@ impl Lifeline {
         }
     }
 
-    /// Tells whoever waits on the connection that it is over.
+    /// Tells whoever waits on the connection that it is over. A waker that panics, which the panic
+    /// hook tells, keeps nobody else asleep.
     pub(super) fn wake(&self) {
-        self.reader.wake();
-        self.writer.wake();
-        self.watchers.notify_waiters();
+        let wakes: [&dyn Fn(); 3] =
+            [&|| self.reader.wake(), &|| self.writer.wake(), &|| self.watchers.notify_waiters()];
+        for wake in wakes {
+            // Unwind safe: each is whole before it calls the waker.
+            let _panicked = catch_unwind(AssertUnwindSafe(wake));
+        }
     }
 
     /// The broker has dropped the connection: whoever watches it from afar is told so, and keeps
@@ -243,9 +248,34 @@ mod tests {
     }
 
     #[test]
+    fn a_waker_that_panics_keeps_nobody_else_asleep() {
+        struct Panics;
+        impl std::task::Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("injected");
+            }
+        }
+        #[derive(Default)]
+        struct Told(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Told {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let (lifeline, told) = (Lifeline::default(), Arc::new(Told::default()));
+        let turn = lifeline.begin().unwrap();
+        turn.waits_to_read(&Waker::from(Arc::new(Panics)));
+        turn.waits_to_write(&Waker::from(Arc::clone(&told)));
+        turn.end().unwrap();
+        lifeline.cut(&expired());
+        lifeline.wake();
+        assert!(told.0.load(Ordering::SeqCst));
+    }
+
+    #[test]
     fn a_poll_that_panics_keeps_nobody_waiting() {
         let lifeline = Lifeline::default();
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
             let _turn = lifeline.begin().unwrap();
             panic!("injected");
         }));

@@ -70,6 +70,10 @@ impl Tickets {
     /// The most tickets that [`per_handshake`](Self::per_handshake) takes.
     pub const MAX_PER_HANDSHAKE: usize = 4;
 
+    /// The largest ticket that [`largest`](Self::largest) takes, in bytes: more than the longest
+    /// chain that is looked at needs, and less than the longest message that clients read.
+    pub const MAX_LARGEST: usize = 48 * 1024;
+
     /// Tickets under the keys of the crypto module that a feature names, `aws-lc-rs` before `ring`:
     /// new ones for each instance, drawn when it is created and exchanged every six hours. With
     /// neither feature nothing is resumed, unless [`sealed_by`](Self::sealed_by) names something.
@@ -106,11 +110,12 @@ impl Tickets {
         Self { per_handshake: count.min(Self::MAX_PER_HANDSHAKE), ..self }
     }
 
-    /// How many bytes a ticket may have; 4096 unless said otherwise. A client whose ticket would
+    /// How many bytes a ticket may have, at most [`MAX_LARGEST`](Self::MAX_LARGEST); 4096 unless said
+    /// otherwise. A client whose ticket would
     /// have more gets none. It holds the client's whole chain, and small devices choke on what is
     /// large.
     pub fn largest(self, bytes: usize) -> Self {
-        Self { largest: bytes, ..self }
+        Self { largest: bytes.min(Self::MAX_LARGEST), ..self }
     }
 }
 

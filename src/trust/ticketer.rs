@@ -54,7 +54,7 @@ impl BindingTicketer {
     /// Opens a ticket: rustls' part of it, and what stands behind that.
     fn open(&self, ticket: &[u8]) -> Result<(Vec<u8>, Candidate), Declined> {
         // A TLS 1.3 ClientHello has room for hundreds, each of which would cost a decryption.
-        match handshake::count_ticket() {
+        match handshake::count_ticket(&self.registry) {
             None => return Err(Declined::NoContext),
             Some(count) if count > MAX_OFFERED => return Err(Declined::TooMany),
             Some(_) => {}
@@ -104,7 +104,7 @@ impl ProducesTickets for BindingTicketer {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let bound = handshake::with_known(|known| self.bind(plain, known))??;
+        let bound = handshake::with_known(&self.registry, |known| self.bind(plain, known))??;
         let ticket = self.sealing.inner.encrypt(&bound)?;
         let fits = ticket.len() <= self.sealing.largest;
         if !fits {
@@ -117,11 +117,11 @@ impl ProducesTickets for BindingTicketer {
         // Whatever was noted for an earlier one is gone: rustls goes on with the last that opened.
         match self.open(ticket) {
             Ok((plain, candidate)) => {
-                handshake::note_candidate(Some(candidate));
+                handshake::note_candidate(&self.registry, Some(candidate));
                 Some(plain)
             }
             Err(declined) => {
-                handshake::note_candidate(None);
+                handshake::note_candidate(&self.registry, None);
                 tracing::trace!(reason = %declined, "ticket declined");
                 None
             }

@@ -85,7 +85,7 @@ impl ClientCertVerifier for DeviceVerifier {
     /// rustls asks for them where it is about to ask the client for its certificate: in full
     /// handshakes only. What a ticket claimed there is void.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        handshake::note_candidate(None);
+        handshake::note_candidate(&self.registry, None);
         &[]
     }
 
@@ -97,9 +97,10 @@ impl ClientCertVerifier for DeviceVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let finding = self.examine(end_entity, intermediates, now, handshake::moment());
+        let finding =
+            self.examine(end_entity, intermediates, now, handshake::moment(&self.registry));
         let believed = finding.is_ok();
-        handshake::note(finding);
+        handshake::note(&self.registry, finding);
         if believed {
             Ok(ClientCertVerified::assertion())
         } else {
