@@ -223,7 +223,7 @@ fn pieces(fleet: &Fleet, houses: &[House; 2], visitors: &[(usize, Visitor)]) -> 
         for key in [root, sub, early, &fleet.retired, &fleet.unregistered] {
             let (serial, subject) = (key.serial.clone(), subject.subject.clone());
             let point = key.point().to_vec();
-            pieces.push(SealedCa::Unregistered { serial, subject, point }.write());
+            pieces.push(SealedCa::Unregistered { serial, subject, point, word: 0 }.write());
         }
     }
     let retired = fleet.retired.serial.clone();

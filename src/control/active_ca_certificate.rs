@@ -55,7 +55,7 @@ impl ActiveCaCertificate {
         caller: &Caller,
     ) -> Result<ActiveCaCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
-            let set = instance.trust().set_status(&self.sn, CaStatus::Active);
+            let set = instance.trust().set_status(&self.sn, CaStatus::Active, instance.now());
             let changed = set.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))?.changed;
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn, changed,

@@ -65,7 +65,7 @@ impl DeleteCaCertificate {
         caller: &Caller,
     ) -> Result<DeleteCaCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
-            let deletion = self.found(instance.trust().delete(&self.sn))?;
+            let deletion = self.found(instance.trust().delete(&self.sn, instance.now()))?;
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn,
                 name = ?deletion.authority.name(), active_twins = ?deletion.active_twins,

@@ -65,7 +65,7 @@ impl InactivateCaCertificate {
         caller: &Caller,
     ) -> Result<InactivateCaCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
-            let set = instance.trust().set_status(&self.sn, CaStatus::Inactive);
+            let set = instance.trust().set_status(&self.sn, CaStatus::Inactive, instance.now());
             let answer = self.answer(request_id, set)?;
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
@@ -48,7 +49,8 @@ impl Instance {
         let algorithms = provider.signature_verification_algorithms;
         let sni_publisher = SniPublisher::new(&provider);
         let sni = Arc::clone(sni_publisher.resolver());
-        let trust = Arc::new(CaRegistry::new(algorithms, spec.live));
+        let lineage = sealing.as_ref().map_or(Duration::ZERO, |sealing| sealing.lineage);
+        let trust = Arc::new(CaRegistry::new(algorithms, spec.live, lineage));
         let verifier =
             Arc::new(DeviceVerifier::new(Arc::clone(&trust), spec.client_auth, algorithms));
         let mut config =

@@ -51,8 +51,9 @@ pub(super) struct BoundCa<'a> {
 pub(super) enum BoundRecord<'a> {
     /// The record under this serial number had this word.
     Registered { serial: &'a [u8], word: u64 },
-    /// Nothing about this subject and key: where others have a word, it has none.
-    Unregistered { subject: &'a [u8], key: &'a [u8] },
+    /// Nothing about this subject and key. The word that was drawn when its key last was an inactive
+    /// CA's; 0 where it was not of late.
+    Unregistered { subject: &'a [u8], key: &'a [u8], word: u64 },
 }
 
 impl<'a> Binding<'a> {
@@ -136,11 +137,12 @@ impl<'a> BoundCa<'a> {
                 }
                 octets.extend_from_slice(&word.to_be_bytes());
             }
-            BoundRecord::Unregistered { subject, key } => {
+            BoundRecord::Unregistered { subject, key, word } => {
                 octets.push(UNREGISTERED);
                 write_short(octets, self.serial)?;
                 write_long(octets, subject)?;
                 write_long(octets, key)?;
+                octets.extend_from_slice(&word.to_be_bytes());
             }
         }
         Some(())
@@ -155,7 +157,11 @@ impl<'a> BoundCa<'a> {
                 let elsewhere = rest.short().filter(|elsewhere| *elsewhere != serial)?;
                 BoundRecord::Registered { serial: elsewhere, word: rest.number()? }
             }
-            UNREGISTERED => BoundRecord::Unregistered { subject: rest.long()?, key: rest.long()? },
+            UNREGISTERED => BoundRecord::Unregistered {
+                subject: rest.long()?,
+                key: rest.long()?,
+                word: rest.number()?,
+            },
             _ => return None,
         };
         Some(Self { serial, record })
@@ -242,7 +248,7 @@ mod tests {
     fn bound((serial, registered, first, second, word): &Ca) -> BoundCa<'_> {
         let record = match registered {
             true => BoundRecord::Registered { serial: first, word: *word },
-            false => BoundRecord::Unregistered { subject: first, key: second },
+            false => BoundRecord::Unregistered { subject: first, key: second, word: *word },
         };
         BoundCa { serial, record }
     }
@@ -352,7 +358,7 @@ mod tests {
         assert_eq!(with(vec![BoundCa { serial: &short, record: registered(&[7]) }]), None);
         assert_eq!(with(vec![BoundCa { serial: &[7], record: registered(&short) }]), None);
         for (subject, key) in [(&long[..], &[7][..]), (&[7], &long), (&long[1..], &long[1..])] {
-            let record = BoundRecord::Unregistered { subject, key };
+            let record = BoundRecord::Unregistered { subject, key, word: 1 };
             assert_eq!(with(vec![BoundCa { serial: &[7], record }]), None);
         }
     }

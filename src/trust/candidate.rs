@@ -11,6 +11,7 @@ use super::device::Device;
 use super::index::Standing;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
+use super::state::Word;
 use super::verdict::{PathCa, Verdict};
 use crate::certificate::{CaIdentity, SerialNumber, Sha256};
 
@@ -115,9 +116,11 @@ impl PathCa {
                     word: word.bits(),
                 }
             }
-            Self::Unregistered { identity, .. } => {
-                BoundRecord::Unregistered { subject: identity.subject(), key: identity.key() }
-            }
+            Self::Unregistered { identity, lapsed, .. } => BoundRecord::Unregistered {
+                subject: identity.subject(),
+                key: identity.key(),
+                word: lapsed.map_or(NO_RECORD, Word::bits),
+            },
         };
         BoundCa { serial: self.serial().octets(), record }
     }
@@ -139,16 +142,22 @@ fn recall(ca: &BoundCa<'_>, registry: &CaRegistry) -> Result<PathCa, Declined> {
             let serial = if ca.serial == under { None } else { Some(read(ca.serial)?) };
             Ok(PathCa::Registered { record, serial })
         }
-        BoundRecord::Unregistered { subject, key } => {
+        BoundRecord::Unregistered { subject, key, word: sealed } => {
             let serial = read(ca.serial)?;
             let identity = CaIdentity::restored(subject, key);
             match registry.index().standing(&identity) {
-                Standing::Unregistered => Ok(PathCa::Unregistered { identity, serial }),
-                Standing::Active(_) | Standing::Inactive(_) => Err(Declined::CaRegistered(serial)),
+                Standing::Unregistered { lapsed }
+                    if lapsed.map_or(NO_RECORD, Word::bits) == sealed =>
+                {
+                    Ok(PathCa::Unregistered { identity, serial, lapsed })
+                }
+                Standing::Unregistered { .. } | Standing::Active(_) | Standing::Inactive(_) => {
+                    Err(Declined::CaRegistered(serial))
+                }
             }
         }
     }
 }
 
-/// The word of a device that has no record.
+/// The word of what has no record, and has had none of late.
 const NO_RECORD: u64 = 0;

@@ -33,6 +33,6 @@ pub(super) enum Declined {
     DeviceChanged,
     #[error("the status of CA {0} changed")]
     CaChanged(SerialNumber),
-    #[error("intermediate CA {0}, or its key, has been registered since")]
+    #[error("what is registered about intermediate CA {0}, or its key, changed")]
     CaRegistered(SerialNumber),
 }

@@ -3,25 +3,45 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use rustls_pki_types::UnixTime;
 
 use super::authority::{Authority, SeenRecord};
 use super::candidates::Candidates;
+use super::lapses::Lapses;
 use super::records::Records;
+use super::state::Word;
 use crate::certificate::{CaCertificate, CaIdentity, SerialNumber};
 use crate::primitives::DashMap;
 
 /// Finds the records that a path may lead to or through. Changed under the registry's writer, read
 /// without waiting for it.
-#[derive(Default)]
 pub(super) struct CaIndex {
     by_subject: Index<Box<[u8]>>,
     by_key_id: Index<KeyHint>,
     by_public_key: Index<Box<[u8]>>,
+    lapses: Lapses,
 }
 
 impl CaIndex {
+    /// An empty one, that remembers for so long which keys were inactive.
+    pub(super) fn new(memory: Duration) -> Self {
+        Self {
+            by_subject: Index::default(),
+            by_key_id: Index::default(),
+            by_public_key: Index::default(),
+            lapses: Lapses::new(memory),
+        }
+    }
+
+    /// Notes that a record is inactive now, in whatever way it became so. To be called behind that,
+    /// and before anything can make its key good again.
+    pub(super) fn note_lapse(&self, authority: &Authority, now: Option<UnixTime>) {
+        self.lapses.note(authority.certificate().identity().key(), authority.word(), now);
+    }
+
     /// Adds a record. Before all three are changed a handshake may meet one of them: whatever it finds,
     /// the gate asks again.
     pub(super) fn insert(&self, authority: &Arc<Authority>) {
@@ -74,7 +94,10 @@ impl CaIndex {
         }
         // "Whatever subject it bears": an inactive CA's key is refused under any name but that of
         // an active record.
-        inactive.map_or(Standing::Unregistered, Standing::Inactive)
+        inactive.map_or_else(
+            || Standing::Unregistered { lapsed: self.lapses.of(identity.key()) },
+            Standing::Inactive,
+        )
     }
 
     /// The first records that share something with a CA.
@@ -109,8 +132,8 @@ pub(super) struct Kin {
 /// What is registered about a CA on a path.
 #[derive(Debug)]
 pub(super) enum Standing {
-    /// Nothing, and its key is nobody's who is inactive.
-    Unregistered,
+    /// Nothing, and its key is nobody's who is inactive. The word that was drawn when it last was.
+    Unregistered { lapsed: Option<Word> },
     /// An active record has the same subject and key.
     Active(SeenRecord),
     /// Its key is that of an inactive record.

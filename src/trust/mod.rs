@@ -17,6 +17,7 @@ mod device;
 mod ended;
 mod handshake;
 mod index;
+mod lapses;
 mod lifeline;
 mod links;
 mod lint;

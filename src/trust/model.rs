@@ -173,7 +173,7 @@ struct House {
 impl House {
     fn new() -> Arc<Self> {
         let algorithms = provider().signature_verification_algorithms;
-        let registry = Arc::new(CaRegistry::new(algorithms, LivePolicy::default()));
+        let registry = Arc::new(CaRegistry::new(algorithms, LivePolicy::default(), Duration::ZERO));
         let verifier = DeviceVerifier::new(Arc::clone(&registry), ClientAuth::Required, algorithms);
         Arc::new(Self { registry, verifier, ticks: Ticks::default() })
     }
@@ -223,8 +223,8 @@ impl House {
                 // Where another one was quicker, that is right too.
                 let _registered = self.registry.register("fleet", ca.certificate(), status, now());
             }
-            Set(status) => drop(self.registry.set_status(&serial, status)),
-            Delete => drop(self.registry.delete(&serial)),
+            Set(status) => drop(self.registry.set_status(&serial, status, Some(now()))),
+            Delete => drop(self.registry.delete(&serial, Some(now()))),
         }
     }
 

@@ -123,7 +123,14 @@ impl PathCheck<'_> {
             not_after = not_after.min(validity.not_after);
             let identity = CaIdentity::of(intermediate).ok_or(Refusal::UnusualKey)?;
             cas.push(match self.registry.index().standing(&identity) {
-                Standing::Unregistered => PathCa::Unregistered { identity, serial },
+                Standing::Unregistered { lapsed: Some(word) }
+                    if !word.is_older_than(self.moment) =>
+                {
+                    return Err(Refusal::ChangedMeanwhile(serial));
+                }
+                Standing::Unregistered { lapsed } => {
+                    PathCa::Unregistered { identity, serial, lapsed }
+                }
                 Standing::Active(record) => PathCa::registered(self.in_time(record)?, serial),
                 Standing::Inactive(serial) => return Err(Refusal::InactiveCa(serial)),
             });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -37,11 +38,16 @@ pub struct CaRegistry {
 }
 
 impl CaRegistry {
-    pub(crate) fn new(algorithms: WebPkiSupportedAlgorithms, live: LivePolicy) -> Self {
+    /// An empty one. Which keys were inactive is remembered for so long: for the lineage of tickets.
+    pub(crate) fn new(
+        algorithms: WebPkiSupportedAlgorithms,
+        live: LivePolicy,
+        memory: Duration,
+    ) -> Self {
         Self {
             live: Arc::new(LiveIndex::new(live)),
             by_serial: Table::default(),
-            index: CaIndex::default(),
+            index: CaIndex::new(memory),
             writer: Mutex::default(),
             algorithms,
         }
@@ -119,7 +125,10 @@ impl CaRegistry {
         ledger.by_order.insert(authority.order(), Arc::clone(&authority));
         let cut = match status {
             CaStatus::Active => Cut::default(),
-            CaStatus::Inactive => self.live.cut(&authority, Loss::Inactive),
+            CaStatus::Inactive => {
+                self.index.note_lapse(&authority, Some(now));
+                self.live.cut(&authority, Loss::Inactive)
+            }
         };
         drop(ledger);
         let live = LiveChange::of(cut);
@@ -131,6 +140,7 @@ impl CaRegistry {
         &self,
         serial: &SerialNumber,
         status: CaStatus,
+        now: Option<UnixTime>,
     ) -> Option<StatusChange> {
         let ledger = self.writer();
         let authority = self.get(serial)?;
@@ -140,7 +150,10 @@ impl CaRegistry {
         // what the first one ends has ended.
         let cut = match status {
             CaStatus::Active => Cut::default(),
-            CaStatus::Inactive => self.live.cut(&authority, Loss::Inactive),
+            CaStatus::Inactive => {
+                self.index.note_lapse(&authority, now);
+                self.live.cut(&authority, Loss::Inactive)
+            }
         };
         drop(ledger);
         Some(StatusChange { changed, active_twins, live: LiveChange::of(cut) })
@@ -177,10 +190,11 @@ impl CaRegistry {
     }
 
     /// Forgets a CA. Whoever still holds its record sees it inactive.
-    pub(crate) fn delete(&self, serial: &SerialNumber) -> Option<Deletion> {
+    pub(crate) fn delete(&self, serial: &SerialNumber, now: Option<UnixTime>) -> Option<Deletion> {
         let mut ledger = self.writer();
         let authority = self.get(serial)?;
         authority.set_status(CaStatus::Inactive);
+        self.index.note_lapse(&authority, now);
         let active_twins = self.twins_behind(&authority, CaStatus::Inactive);
         let cut = self.live.cut(&authority, Loss::Deleted);
         self.by_serial.remove(serial);

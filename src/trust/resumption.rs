@@ -140,7 +140,7 @@ impl fmt::Debug for Tickets {
 pub(crate) struct Sealing {
     pub(super) inner: Arc<dyn ProducesTickets>,
     pub(super) incarnation: Incarnation,
-    pub(super) lineage: Duration,
+    pub(crate) lineage: Duration,
     pub(super) largest: usize,
     pub(crate) per_handshake: usize,
 }

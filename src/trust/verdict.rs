@@ -8,6 +8,7 @@ use super::index::Standing;
 use super::membership::Membership;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
+use super::state::Word;
 use crate::certificate::{CaIdentity, SerialNumber};
 
 /// A device whose chain is good, and every CA on its path with the state in which it was seen.
@@ -65,8 +66,9 @@ pub(super) enum PathCa {
     /// A record has its subject and key. The serial number is that of the certificate on the path,
     /// where it is another one than the record's.
     Registered { record: SeenRecord, serial: Option<SerialNumber> },
-    /// Nothing about its subject and key.
-    Unregistered { identity: CaIdentity, serial: SerialNumber },
+    /// Nothing about its subject and key; with the word that was drawn when its key last was an
+    /// inactive CA's.
+    Unregistered { identity: CaIdentity, serial: SerialNumber, lapsed: Option<Word> },
 }
 
 impl PathCa {
@@ -89,10 +91,12 @@ impl PathCa {
     fn check_unchanged(&self, registry: &CaRegistry) -> Result<(), Refusal> {
         let unchanged = match self {
             Self::Registered { record, .. } => record.authority.word() == record.word,
-            Self::Unregistered { identity, .. } => match registry.index().standing(identity) {
-                Standing::Unregistered => true,
-                Standing::Active(_) | Standing::Inactive(_) => false,
-            },
+            Self::Unregistered { identity, lapsed: seen, .. } => {
+                match registry.index().standing(identity) {
+                    Standing::Unregistered { lapsed } => lapsed == *seen,
+                    Standing::Active(_) | Standing::Inactive(_) => false,
+                }
+            }
         };
         if unchanged { Ok(()) } else { Err(Refusal::ChangedMeanwhile(self.serial().clone())) }
     }

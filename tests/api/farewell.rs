@@ -172,6 +172,7 @@ async fn it_is_not_said_in_the_middle_of_a_packet() {
         let mut last = vec![];
         if goes_on {
             line.server.write_all(b"the rest").await.unwrap();
+            line.server.flush().await.unwrap();
             last = [b"the rest", BYE].concat();
         }
         door.deactivate(&ca);

@@ -216,6 +216,45 @@ async fn l01_after_a_deactivation_at_any_step_of_a_resumed_handshake_no_stream_i
     }
 }
 
+#[tokio::test]
+async fn an_intermediate_that_comes_and_goes_behind_its_verification_is_stopped_at_the_gate() {
+    for version in VERSIONS {
+        for status in [Active, Inactive] {
+            let door = Door::open();
+            let root = TestCa::root("root");
+            let sub = root.child("sub");
+            door.register(&root, Active).unwrap();
+            let device = sub.device("device").with_chain(&[&sub]);
+            let (mut held, finished) = verified(&door, &device, version).await;
+            door.register(&sub, status).unwrap();
+            door.delete(&sub);
+            held.pass(finished).await;
+            let refusal = held.release().await.turned_away_at_the_gate();
+            assert_eq!(refusal, Refusal::ChangedMeanwhile(sub.serial()));
+            door.knock(Some(&device), version).await.admitted().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_intermediate_that_came_and_went_since_the_client_hello_counts_for_the_next_handshake() {
+    for version in VERSIONS {
+        let door = Door::open();
+        let root = TestCa::root("root");
+        let sub = root.child("sub");
+        door.register(&root, Active).unwrap();
+        let device = sub.device("device").with_chain(&[&sub]);
+        let config = client(Some(&device), version);
+        let (mut held, certificate) = HeldHandshake::up_to_the_certificate(&door, config).await;
+        door.register(&sub, Inactive).unwrap();
+        door.delete(&sub);
+        held.pass(certificate).await;
+        let refusal = held.release().await.not_believed();
+        assert_eq!(refusal, Refusal::ChangedMeanwhile(sub.serial()));
+        door.knock(Some(&device), version).await.admitted().await;
+    }
+}
+
 /// A handshake whose device has been verified, and the client's last record, which ends its
 /// Finished.
 async fn verified(

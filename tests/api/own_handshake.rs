@@ -100,6 +100,29 @@ fn the_gate_takes_no_handshake_that_is_not_complete_and_no_other_ones() {
 }
 
 #[test]
+fn p11_another_instances_device_is_nobody_at_the_gate() {
+    for version in VERSIONS {
+        let (ours, ca) = (Door::open(), TestCa::root("fleet"));
+        let theirs = ours.beside("mqtt-other");
+        ours.register(&ca, Active).unwrap();
+        let config = Arc::new(client(Some(&ca.device("device-1")), version));
+        for kind in [HandshakeKind::Full, HandshakeKind::Full] {
+            // Made with the one's configuration in the other one's handshake.
+            let mut context = theirs.instance.handshake().unwrap();
+            let server = ours.instance.handshake().unwrap().config();
+            let shaken = context.step(|| {
+                let mut handshake = PlainHandshake::between(server, Arc::clone(&config));
+                handshake.finish().map(|()| handshake)
+            });
+            let server = shaken.unwrap().server;
+            assert_eq!(server.handshake_kind(), Some(kind));
+            assert_eq!(context.admit(&server).unwrap_err(), Refusal::NotProven);
+            assert_eq!(theirs.instance.trust().connections(), 0);
+        }
+    }
+}
+
+#[test]
 fn who_shows_no_certificate_is_anonymous_where_that_is_allowed() {
     for version in VERSIONS {
         let config = Arc::new(client(None, version));

@@ -12,6 +12,8 @@ use crate::ticket_tools::{Declines, come};
 struct Fleet {
     root: TestCa,
     sub: TestCa,
+    /// The sub-CA's key under another name.
+    alias: TestCa,
     device: Identity,
 }
 
@@ -19,8 +21,9 @@ impl Fleet {
     fn new() -> Self {
         let root = TestCa::root("root");
         let sub = root.child("sub");
+        let alias = TestCa::self_signed(std::sync::Arc::clone(&sub.key), "alias", |_| {});
         let device = sub.device("device").with_chain(&[&sub]);
-        Self { root, sub, device }
+        Self { root, sub, alias, device }
     }
 }
 
@@ -50,7 +53,7 @@ fn changed(ca: &TestCa) -> Option<String> {
 }
 
 fn registered(ca: &TestCa) -> Option<String> {
-    Some(format!("intermediate CA {}, or its key, has been registered since", ca.serial()))
+    Some(format!("what is registered about intermediate CA {}, or its key, changed", ca.serial()))
 }
 
 fn root_only(door: &Door, fleet: &Fleet) {
@@ -90,6 +93,54 @@ fn with_sub_as_anchor() -> [Case; 3] {
     ]
 }
 
+/// The sub-CA is on the sealed path without a record, as it is when the ticket comes. Its key was
+/// refused meanwhile.
+fn with_sub_refused_meanwhile() -> [Case; 4] {
+    [
+        Case {
+            before: root_only,
+            after: |door, fleet| {
+                door.register(&fleet.sub, Inactive).unwrap();
+                door.delete(&fleet.sub);
+            },
+            reason: |fleet| registered(&fleet.sub),
+            then: Then::ShakesHands(|fleet| &fleet.root),
+        },
+        Case {
+            before: root_only,
+            after: |door, fleet| {
+                door.register(&fleet.alias, Inactive).unwrap();
+                door.activate(&fleet.alias);
+            },
+            reason: |fleet| registered(&fleet.sub),
+            then: Then::ShakesHands(|fleet| &fleet.root),
+        },
+        Case {
+            before: |door, fleet| {
+                root_only(door, fleet);
+                door.register(&fleet.alias, Active).unwrap();
+            },
+            after: |door, fleet| {
+                door.deactivate(&fleet.alias);
+                door.activate(&fleet.alias);
+            },
+            reason: |fleet| registered(&fleet.sub),
+            then: Then::ShakesHands(|fleet| &fleet.root),
+        },
+        // It was refused before, and not since.
+        Case {
+            before: |door, fleet| {
+                root_only(door, fleet);
+                door.register(&fleet.sub, Inactive).unwrap();
+                door.delete(&fleet.sub);
+            },
+            after: |_, _| {},
+            reason: |_| None,
+            then: Then::Resumes,
+        },
+    ]
+}
+
 /// The sub-CA is on the sealed path without a record, and gets one.
 fn with_sub_unregistered() -> [Case; 5] {
     [
@@ -117,9 +168,7 @@ fn with_sub_unregistered() -> [Case; 5] {
         Case {
             before: root_only,
             after: |door, fleet| {
-                // Its key under another name.
-                let key = std::sync::Arc::clone(&fleet.sub.key);
-                door.register(&TestCa::self_signed(key, "alias", |_| {}), Inactive).unwrap();
+                door.register(&fleet.alias, Inactive).unwrap();
             },
             reason: |fleet| registered(&fleet.sub),
             then: refused_for_sub(),
@@ -151,21 +200,25 @@ fn with_root_as_anchor() -> [Case; 3] {
             reason: |fleet| changed(&fleet.root),
             then: Then::IsRefused(|_| Refusal::UnknownIssuer),
         },
-        // Nothing of it is there any more when the ticket comes.
+        // Nothing of it is there any more when the ticket comes; it was, though.
         Case {
             before: root_only,
             after: |door, fleet| {
                 door.register(&fleet.sub, Active).unwrap();
                 door.delete(&fleet.sub);
             },
-            reason: |_| None,
-            then: Then::Resumes,
+            reason: |fleet| registered(&fleet.sub),
+            then: Then::ShakesHands(|fleet| &fleet.root),
         },
     ]
 }
 
 fn cases() -> impl Iterator<Item = Case> {
-    with_sub_as_anchor().into_iter().chain(with_sub_unregistered()).chain(with_root_as_anchor())
+    with_sub_as_anchor()
+        .into_iter()
+        .chain(with_sub_refused_meanwhile())
+        .chain(with_sub_unregistered())
+        .chain(with_root_as_anchor())
 }
 
 async fn assert_resumes(door: &Door, client: &ClientConfig, through: &TestCa) {

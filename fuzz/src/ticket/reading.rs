@@ -19,7 +19,7 @@ pub struct SealedDevice {
 
 pub enum SealedCa {
     Registered { shown: Vec<u8>, serial: Vec<u8>, word: u64 },
-    Unregistered { serial: Vec<u8>, subject: Vec<u8>, point: Vec<u8> },
+    Unregistered { serial: Vec<u8>, subject: Vec<u8>, point: Vec<u8>, word: u64 },
 }
 
 impl Sealed {
@@ -66,7 +66,7 @@ impl SealedCa {
         match kind {
             0 => {
                 let (subject, point) = (sized(rest, 2)?, sized(rest, 2)?);
-                Some(Self::Unregistered { serial: shown, subject, point })
+                Some(Self::Unregistered { serial: shown, subject, point, word: number(rest)? })
             }
             1 => Some(Self::Registered { serial: shown.clone(), shown, word: number(rest)? }),
             2 => {
@@ -83,8 +83,9 @@ impl SealedCa {
         let short = |part: &[u8]| [&[u8::try_from(part.len()).unwrap()], part].concat();
         let long = |part: &[u8]| [&u16::try_from(part.len()).unwrap().to_be_bytes(), part].concat();
         match self {
-            Self::Unregistered { serial, subject, point } => {
-                [vec![0], short(serial), long(subject), long(point)].concat()
+            Self::Unregistered { serial, subject, point, word } => {
+                let word = word.to_be_bytes().to_vec();
+                [vec![0], short(serial), long(subject), long(point), word].concat()
             }
             Self::Registered { shown, serial, word } if shown == serial => {
                 [&[1], &short(serial)[..], &word.to_be_bytes()].concat()
@@ -158,10 +159,11 @@ impl Facts {
                 self.words.iter().any(|(known, now)| known == serial && now == word)
                     && (shown == serial || is_serial(shown))
             }
-            SealedCa::Unregistered { serial, subject, point } => {
-                let is_active =
-                    fleet.active().iter().any(|ca| ca.subject == *subject && ca.point() == point);
-                is_serial(serial) && !is_active && fleet.retired.point() != point
+            SealedCa::Unregistered { serial, subject, point, word } => {
+                // Every registered CA was inactive once, and nobody can know the word of then.
+                let was_inactive = fleet.active().iter().any(|ca| ca.point() == point);
+                let never_was = !was_inactive && fleet.retired.point() != point;
+                is_serial(serial) && never_was && !subject.is_empty() && *word == 0
             }
         }
     }

@@ -93,7 +93,7 @@ fn whoever_leaves_late_takes_nobodys_place() {
             let early = house.stay(device).unwrap();
             let serial = ca.serial();
             let taken = match through_a_record {
-                true => house.registry.set_status(&serial, Inactive).unwrap().live,
+                true => house.registry.set_status(&serial, Inactive, Some(now())).unwrap().live,
                 false => {
                     let certificate = ca.certificate();
                     house.registry.register("sub", certificate, Inactive, now()).unwrap().live
@@ -198,8 +198,8 @@ impl House {
             Register(status) => {
                 self.registry.register("fleet", ca.certificate(), status, now()).unwrap().live
             }
-            Set(status) => self.registry.set_status(&serial, status).unwrap().live,
-            Delete => self.registry.delete(&serial).unwrap().live,
+            Set(status) => self.registry.set_status(&serial, status, Some(now())).unwrap().live,
+            Delete => self.registry.delete(&serial, Some(now())).unwrap().live,
         };
         live.ended
     }
