@@ -29,7 +29,8 @@
 //!   early data, by which a device could be heard before that is known.
 //! - An operation does all that it says or nothing. There is no second way to change anything:
 //!   what [`Instance`] hands out are readers.
-//! - A table or a registry grows by what an operator does only, never by what clients send.
+//! - A table or a registry grows by what an operator does only, never by what clients send. The
+//!   index of live connections holds those that are up, and nothing of them afterwards.
 //! - Every chain that is not believed is refused with the same alert, `unknown_ca`, whatever the
 //!   reason. No CA is named to clients.
 //! - All cryptography is the caller's `CryptoProvider`, and what [`Tickets`] are sealed by. There is

@@ -35,7 +35,8 @@ impl Instances {
         Self::with_clock(provider, source, Arc::new(DefaultTimeProvider))
     }
 
-    /// An empty set that takes the dates for every check of validity from `clock`.
+    /// An empty set that takes the dates for every check of validity from `clock`, the age of tickets
+    /// and the ends of connections among them.
     pub fn with_clock(
         provider: Arc<CryptoProvider>,
         source: impl CertificateSource + 'static,

@@ -1,8 +1,9 @@
 //! One tenant, and the set of them.
 //!
 //! An [`Instance`] puts `sni` and `trust`, which do not know each other, behind one rustls
-//! configuration, and gives every handshake its context: the table that it is answered from and
-//! the moment at which it began.
+//! configuration, and gives every handshake its context: the table that it is answered from, the
+//! moment at which it began, and what is found in it. At its end stands the gate, where a claim
+//! becomes an answer and the connection one that is live.
 
 mod admission;
 mod handshake;

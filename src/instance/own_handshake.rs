@@ -24,9 +24,24 @@ use crate::trust::Refusal;
 /// # use mqtls::{Admission, Instance};
 /// # use rustls::ServerConnection;
 /// fn let_in(instance: &Arc<Instance>, tcp: &mut TcpStream) -> io::Result<Admission> {
+///     // The ClientHello first: the handshake begins with it.
+///     let mut reader = rustls::server::Acceptor::default();
+///     let hello = loop {
+///         if reader.read_tls(tcp)? == 0 {
+///             return Err(io::ErrorKind::UnexpectedEof.into());
+///         }
+///         if let Some(hello) = reader.accept().map_err(|(error, _)| io::Error::other(error))? {
+///             break hello;
+///         }
+///     };
 ///     let mut handshake = instance.handshake().ok_or(io::ErrorKind::NotConnected)?;
-///     let config = handshake.config();
-///     let mut connection = ServerConnection::new(config).map_err(io::Error::other)?;
+///     let config = match hello.client_hello().alpn() {
+///         Some(offered) => handshake.config_for(offered),
+///         None => handshake.config(),
+///     };
+///     let connection = handshake.step(|| hello.into_connection(config));
+///     let mut connection: ServerConnection =
+///         connection.map_err(|(error, _)| io::Error::other(error))?;
 ///     while connection.is_handshaking() {
 ///         handshake.step(|| connection.complete_io(tcp))?;
 ///     }

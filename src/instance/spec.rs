@@ -38,17 +38,19 @@ impl InstanceSpec {
         Self { resumption, ..self }
     }
 
-    /// Leaves connections up when a CA that let them in is deactivated or deleted: they stay for as
-    /// long as client and broker like, up to the end of their certificates. New handshakes and
-    /// tickets are refused all the same. The operations say how many they left up.
+    /// Leaves connections up when a CA that let them in is deactivated or deleted. They stay for as
+    /// long as client and broker like, up to the end of their certificates, of
+    /// [`max_lifetime`](Self::max_lifetime), or of the instance. New handshakes and tickets are refused
+    /// all the same. The operations say how many they left up.
     pub fn keep_connections(mut self) -> Self {
         self.live.keep = true;
         self
     }
 
-    /// Ends each connection after this time at the latest, up to a tenth of it sooner, so that those
-    /// who came together do not come back together. In whole seconds, by the instance's clock.
-    /// Without this a connection lasts until its certificates expire.
+    /// Ends each connection after this time, up to a tenth of it sooner, so that those who came
+    /// together do not come back together. In whole seconds (what is shorter than one is nothing), by
+    /// the instance's clock, at the next [`sweep`](super::Instance::sweep). Without this a connection
+    /// lasts until its certificates expire, and one without a device has no end of its own.
     pub fn max_lifetime(mut self, max_lifetime: Duration) -> Self {
         self.live.max_lifetime = Some(max_lifetime);
         self

@@ -105,6 +105,12 @@ impl Instance {
         &self.trust
     }
 
+    /// How many connections are up, anonymous ones among them. One that was ended counts until its
+    /// owner drops it.
+    pub fn connections(&self) -> usize {
+        self.trust.connections()
+    }
+
     pub(super) fn trust_shared(&self) -> Arc<CaRegistry> {
         Arc::clone(&self.trust)
     }
@@ -120,7 +126,8 @@ impl Instance {
     ///
     /// rustls asks a verifier once in a full handshake and never again. A configuration that
     /// resumes sessions therefore goes on admitting devices whose CA was deactivated: take
-    /// [`server_config`](Self::server_config), or turn resumption off.
+    /// [`server_config`](Self::server_config), or turn resumption off. Tickets that end with their CA
+    /// come with [`handshake`](Self::handshake).
     pub fn verifier(&self) -> Arc<DeviceVerifier> {
         Arc::clone(&self.verifier)
     }
@@ -136,12 +143,16 @@ impl Instance {
         Arc::clone(&self.bare_config)
     }
 
+    /// Does what is due, by the instance's clock. [`Acceptor::next`](crate::Acceptor::next) calls it
+    /// each second; an embedder with an accept loop of its own does so itself, also once a drain has
+    /// begun. Costs next to nothing where nothing is due.
+    ///
     /// Ends the connections whose certificates have expired, and those that were up for as long as
-    /// one may be; and frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that
-    /// no handshake uses anymore; a handshake frees none itself. Each change does this too, and
-    /// takes what it can: what it cannot, private keys among it, stays in memory until this is
-    /// called. [`Acceptor::next`](crate::Acceptor::next) calls it each second; an embedder with an
-    /// accept loop of its own calls it now and then. Costs nothing where nothing is left to free.
+    /// one may be: nothing else does.
+    ///
+    /// Frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that no
+    /// handshake uses anymore; a handshake frees none itself. Each change does this too, and takes
+    /// what it can: what it cannot, private keys among it, stays in memory until this is called.
     ///
     /// Returns what is still held; `None` where a change is under way, for which this does not
     /// wait, and which sweeps by itself.

@@ -107,8 +107,8 @@ impl Acceptor {
 
     /// Takes a stream through the handshake to the gate.
     ///
-    /// An accept loop that does not ask [`next`](Self::next) calls [`Instance::sweep`] itself now and
-    /// then. A task of its own for each stream is up to the caller. Dropping the future closes the
+    /// An accept loop that does not ask [`next`](Self::next) calls [`Instance::sweep`] itself each
+    /// second: without that no connection ends when its certificates expire. A task of its own for each stream is up to the caller. Dropping the future closes the
     /// stream; such a connection is in no counter, and every place that it took is free again.
     ///
     /// # Errors
@@ -153,8 +153,8 @@ impl Acceptor {
     /// waits first, 5 milliseconds, doubled with each failure in a row up to a second, and logs the
     /// error, at `warn` once in a minute and at `debug` otherwise.
     ///
-    /// Each second that it is awaited, and between connections, certificates that were replaced are
-    /// freed ([`Instance::sweep`]).
+    /// Each second that it is awaited, and between connections, the connections whose time is over
+    /// are ended, and certificates that were replaced are freed ([`Instance::sweep`]).
     ///
     /// `None` comes when a drain begins, not when it has ended: `drain` once more and await that
     /// before you let go of what still runs.
@@ -187,7 +187,9 @@ impl Acceptor {
     /// whether they wait for their ClientHello, for a permit or for the client. The future is ready
     /// once none is left, or at the deadline; then those that are left are cut
     /// ([`Refused::DrainTimeout`]), and none of them is admitted any more. Connections that the
-    /// broker has got are the broker's. A refused client that still reads its alert is not waited
+    /// broker has got are the broker's, and end with what let them in as ever; only [`next`] sweeps
+    /// no more: as long as some are up, call [`Instance::sweep`] each second, or none ends when its
+    /// certificates expire. A refused client that still reads its alert is not waited
     /// for.
     ///
     /// Dropping the future leaves the entrance closed; then the handshakes' own deadlines count. Any
@@ -197,6 +199,8 @@ impl Acceptor {
     /// # Panics
     ///
     /// Where it is awaited, when the tokio runtime has no time driver.
+    ///
+    /// [`next`]: Self::next
     pub fn drain(&self, deadline: Duration) -> impl Future<Output = Drained> + use<> {
         let deadline = Instant::now() + deadline.min(LONGEST);
         let entrance = Arc::clone(&self.entrance);

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::ProtocolVersion;
+use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
@@ -92,6 +92,12 @@ impl<IO> Connection<IO> {
         self.wire.tls().protocol_version()
     }
 
+    /// Whether the client came back with a ticket: then it has proven its identity in an earlier
+    /// handshake, and everything about that still stands.
+    pub fn is_resumed(&self) -> bool {
+        self.wire.tls().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
     /// The device that has proven its identity; `None` where the client showed no certificate and
     /// need not.
     pub fn device(&self) -> Option<&Device> {
@@ -106,6 +112,7 @@ impl<IO> fmt::Debug for Connection<IO> {
             .field("server_name", &self.server_name)
             .field("alpn", &self.alpn().map(<[u8]>::escape_ascii).map(|alpn| alpn.to_string()))
             .field("tls_version", &self.tls_version())
+            .field("is_resumed", &self.is_resumed())
             .field("device", &self.device)
             .finish_non_exhaustive()
     }

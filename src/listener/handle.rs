@@ -1,5 +1,6 @@
 //! What watches a connection whose stream is somebody else's.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use crate::trust::{Ended, Lifeline};
@@ -11,9 +12,9 @@ pub struct ConnectionHandle(pub(super) Arc<Lifeline>);
 
 impl ConnectionHandle {
     /// Waits until the connection is over and tells why; [`Ended::Dropped`] where the broker dropped
-    /// it.
-    pub async fn revoked(&self) -> Ended {
-        Arc::clone(&self.0).over().await
+    /// it. The future borrows nothing.
+    pub fn revoked(&self) -> impl Future<Output = Ended> + Send + use<> {
+        Arc::clone(&self.0).over()
     }
 
     /// Why the connection is over; `None` where it is not.
@@ -23,14 +24,19 @@ impl ConnectionHandle {
 
     /// Leaves one last packet, an MQTT 5 DISCONNECT say, in the place of one left before.
     ///
-    /// When the connection is ended, by whatever but its being dropped, the next read or write on it
-    /// writes this once, without waiting, before it fails: only where everything that was written
-    /// before has left the TLS stream in full, and as much of it as the inner stream takes at once.
-    /// Nothing is written where the last write took only a part of what it was given, behind the
-    /// broker's own shutdown, and behind a read or write that failed. A packet that the broker writes
-    /// in pieces should therefore be one write: between two of them this would fall into its middle.
+    /// When the connection is ended, in whatever way and for whatever reason, the next read, write,
+    /// flush or shutdown of it writes this once, without waiting, before it fails; as much of it as
+    /// the inner stream takes at once. Dropping a connection says nothing: a session that learns of
+    /// the end by [`revoked`](Self::revoked) calls `shutdown().await` before it lets go.
     ///
-    /// On a connection that is over already it does nothing.
+    /// Only where everything that was written before was flushed: flush after each packet. Nothing is
+    /// written where the last write took only a part of what it was given, behind the broker's own
+    /// shutdown, and behind a read or write that failed. A packet that the broker writes in pieces
+    /// should be one write: between two of them this would fall into its middle.
+    ///
+    /// MQTT allows a server no packet before CONNACK, and MQTT 3.1.1 has no such packet at all: leave
+    /// it once CONNACK is written, to clients of MQTT 5. On a connection that is over already this
+    /// does nothing.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Freeing replaced certificates while connections are accepted.
+//! Ending connections whose time is over, and freeing replaced certificates, while others come.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,7 +6,7 @@ use super::authority::Authority;
 use super::ended::Ended;
 use super::lifeline::Lifeline;
 
-/// What a change does to live connections.
+/// What a change does to live connections, or would do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LiveChange {

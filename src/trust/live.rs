@@ -181,6 +181,7 @@ const SPREAD: u64 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::{CaIdentity, SerialNumber};
 
     #[test]
     fn l04_a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
@@ -204,5 +205,23 @@ mod tests {
         assert_eq!(index.len(), 0);
         assert_eq!(index.end_due(second(10_000_000)), 0);
         assert!(index.roster.is_bare());
+    }
+
+    #[test]
+    fn l04_who_came_through_an_unregistered_ca_leaves_nothing_behind() {
+        let index = Arc::new(LiveIndex::new(LivePolicy::default()));
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1));
+        let through = |key: u8| PathCa::Unregistered {
+            identity: CaIdentity::restored(b"subject", &[key]),
+            serial: SerialNumber::from_octets(&[key]).unwrap(),
+            lapsed: None,
+        };
+        let mut up: Vec<_> =
+            (1..=200).map(|key| index.enter(&[through(key % 50 + 1)], None, now)).collect();
+        assert_eq!(index.by_unregistered_key.len(), 50);
+        up.truncate(10);
+        assert_eq!(index.by_unregistered_key.len(), 10);
+        up.clear();
+        assert!(index.by_unregistered_key.is_empty());
     }
 }

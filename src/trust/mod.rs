@@ -4,7 +4,9 @@
 //! `path` asks `rustls-webpki` whether a chain is good, one candidate anchor at a time, and refuses
 //! what webpki lets pass. [`DeviceVerifier`] is the face towards rustls. What it finds stays with
 //! the handshake, as a claim, until the gate has seen that nothing changed meanwhile. A ticket
-//! (`ticketer`) carries all that the claim rests on, and is declined where that no longer holds.
+//! (`ticketer`) carries all that the claim rests on, and is declined where that no longer holds. An
+//! admitted connection hangs on a `lifeline`, which stands in the index of what is `live` under
+//! every CA on its path: whoever changes one of these cuts it.
 
 mod authority;
 mod binding;

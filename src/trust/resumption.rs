@@ -92,7 +92,8 @@ impl Tickets {
     }
 
     /// For how long after its last full handshake a client may resume, however often it does; 24
-    /// hours unless said otherwise. Whole seconds count.
+    /// hours unless said otherwise. Whole seconds count. A single ticket is good for as long as what
+    /// seals it keeps its keys, if that is shorter: 6 to 12 hours with the keys of the crypto module.
     ///
     /// A resumed handshake brings a new ticket, and none of them asks the device to prove that it
     /// still holds its key: this is for how long it need not.
@@ -105,7 +106,7 @@ impl Tickets {
     /// A client may ask for fewer ([RFC 9149](https://www.rfc-editor.org/rfc/rfc9149)). On TLS 1.2
     /// it is always one.
     ///
-    /// Each costs the handshake about 10 µs.
+    /// Each costs the handshake an encryption and a message.
     pub fn per_handshake(self, count: usize) -> Self {
         Self { per_handshake: count.min(Self::MAX_PER_HANDSHAKE), ..self }
     }

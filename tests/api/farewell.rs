@@ -183,6 +183,52 @@ async fn it_is_not_said_in_the_middle_of_a_packet() {
     }
 }
 
+#[tokio::test]
+async fn a_write_of_slices_that_took_a_part_is_the_middle_of_a_packet_too() {
+    for version in VERSIONS {
+        let (door, ca, mut line) = line(version).await;
+        line.server.farewell(BYE).unwrap();
+        line.wire.let_through(0);
+        let half = vec![1; 128 * 1024];
+        let slices = [IoSlice::new(&half), IoSlice::new(&half)];
+        let taken = line.server.write_vectored(&slices).await.unwrap();
+        assert!(0 < taken && taken < 2 * half.len());
+        line.wire.let_through(usize::MAX);
+        let mut heard = vec![0; taken];
+        tokio::try_join!(line.server.flush(), line.client.read_exact(&mut heard)).unwrap();
+        door.deactivate(&ca);
+        line.fails(Poll::Read, &Ended::CaInactive(ca.serial())).await;
+        line.hears_last(&[]).await;
+    }
+}
+
+/// What was written and not flushed may still lie in a buffer of the inner stream. It stays there.
+#[tokio::test]
+async fn it_is_not_said_behind_what_was_not_flushed_and_that_stays_where_it_is() {
+    for version in VERSIONS {
+        let (door, ca) = (Door::open(), TestCa::root("fleet"));
+        door.register(&ca, Active).unwrap();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let config = crate::support::client(Some(&ca.device("device")), version);
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+        let buffered = tokio::io::BufStream::new(far);
+        let (server, client) =
+            tokio::join!(door.acceptor.accept(buffered), connector.connect(name, near));
+        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        server.write_all(b"!").await.unwrap();
+        server.flush().await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'!');
+        server.farewell(BYE).unwrap();
+        server.write_all(b"publish").await.unwrap();
+        door.deactivate(&ca);
+        assert_eq!(ended(server.read_u8().await.unwrap_err()), Ended::CaInactive(ca.serial()));
+        assert_eq!(ended(server.shutdown().await.unwrap_err()), Ended::CaInactive(ca.serial()));
+        drop(server);
+        hears_last(client, &[]).await;
+    }
+}
+
 /// A write that waits has taken nothing, so that nothing of its packet has begun.
 #[tokio::test]
 async fn it_is_said_where_a_write_waited_and_was_given_up() {

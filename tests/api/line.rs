@@ -97,7 +97,7 @@ impl Line {
         assert_eq!(self.wire.written(), written, "not even close_notify is written");
         let mut heard = vec![];
         raw.read_to_end(&mut heard).await.unwrap();
-        assert_eq!(heard, [], "the client hears nothing more");
+        assert!(heard.is_empty(), "the client hears nothing more");
     }
 }
 

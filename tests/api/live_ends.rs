@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mqtls::CaStatus::Active;
 use mqtls::trust::Refusal;
-use mqtls::{Connection, Ended};
+use mqtls::{ClientAuth, Connection, Ended};
 use rcgen::CertificateParams;
 use rustls::SupportedProtocolVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -327,6 +327,33 @@ async fn l03_a_lifetime_is_over_within_its_last_tenth_and_not_for_all_at_once() 
         assert!(lines.is_empty(), "none is up for longer");
         assert!(ends.len() > 10, "{ends:?}");
         assert_eq!(door.instance.trust().connections(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_and_not_dropped_yet_is_nothing_to_end() {
+    for version in VERSIONS {
+        let (door, ca, device) = fleet();
+        let lines = Line::several(3, &door, &device, version).await;
+        assert_eq!(count(door.foresee(&ca)), (3, 0));
+        door.clock.set(5_000_000_000_000);
+        door.instance.sweep();
+        assert_eq!(count(door.foresee(&ca)), (0, 0));
+        assert_eq!(door.instance.connections(), 3);
+        assert_eq!(count(door.deactivate(&ca).connections), (0, 0));
+        assert_all_over(lines, &Ended::Expired).await;
+        assert_eq!(door.instance.connections(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_has_nothing_that_expires() {
+    for version in VERSIONS {
+        let door = Door::open_with(ClientAuth::Optional);
+        let mut line = Line::up(&door, None, version).await;
+        door.clock.set(5_000_000_000_000);
+        door.instance.sweep();
+        line.exchange().await;
     }
 }
 

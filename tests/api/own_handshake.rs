@@ -100,6 +100,29 @@ fn the_gate_takes_no_handshake_that_is_not_complete_and_no_other_ones() {
 }
 
 #[test]
+fn a_protocol_of_mqtt_is_agreed_on_and_any_other_one_does_without() {
+    for version in VERSIONS {
+        let (door, ca) = (Door::open(), TestCa::root("fleet"));
+        door.register(&ca, Active).unwrap();
+        let protocols: [&[&[u8]]; 3] = [&[b"mqtt"], &[b"h2", b"x-amzn-mqtt-ca"], &[b"h2"]];
+        let agreed = [Some(b"mqtt".as_slice()), Some(b"x-amzn-mqtt-ca"), None];
+        for (offered, agreed) in protocols.into_iter().zip(agreed) {
+            let mut config = client(Some(&ca.device("device-1")), version);
+            config.alpn_protocols = offered.iter().map(|it| it.to_vec()).collect();
+            let mut context = door.instance.handshake().unwrap();
+            let server = context.config_for(offered.iter().copied());
+            let shaken = context.step(|| {
+                let mut handshake = PlainHandshake::between(server, Arc::new(config));
+                handshake.finish().map(|()| handshake)
+            });
+            let server = shaken.unwrap().server;
+            assert_eq!(server.alpn_protocol(), agreed);
+            assert!(context.admit(&server).unwrap().device().is_some());
+        }
+    }
+}
+
+#[test]
 fn p11_another_instances_device_is_nobody_at_the_gate() {
     for version in VERSIONS {
         let (ours, ca) = (Door::open(), TestCa::root("fleet"));

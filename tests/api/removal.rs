@@ -1,10 +1,13 @@
 //! Removing an instance ends all that it let in; keeping connections is a choice of each instance.
 
+use std::sync::Arc;
+
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::instance::Outcome;
 use mqtls::trust::Refusal;
 use mqtls::{ClientAuth, Ended, InstanceSpec, Refused};
 use rustls::AlertDescription;
+use tokio::io::AsyncWriteExt;
 
 use crate::line::{Line, assert_all_over, assert_all_up, on_versions};
 use crate::live::count;
@@ -166,6 +169,38 @@ async fn kept_connections_are_counted_by_their_key_and_end_with_the_instance() {
         assert_all_up(&mut lines).await;
         assert_eq!(door.instances.remove(door.instance.id()).map(count), Some((2, 0)));
         assert_all_over(lines, &Ended::InstanceRemoved).await;
+    }
+}
+
+/// The id is free, and a second removal answers, only once everything is over.
+#[test]
+fn an_id_is_taken_until_its_connections_are_over() {
+    for version in VERSIONS {
+        let door = Arc::new(Door::open());
+        let ca = TestCa::root("fleet");
+        door.register(&ca, Active).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut line = runtime.block_on(Line::up(&door, Some(&ca.device("device")), version));
+        let (handle, held) = (line.server.handle(), Arc::clone(&door));
+        let (said, removal) = std::sync::mpsc::channel();
+        line.wire.on_write(move || {
+            // In the middle of a write, for which the removal waits.
+            let door = Arc::clone(&held);
+            let removing = std::thread::spawn(move || door.instances.remove(door.instance.id()));
+            while handle.ended().is_none() {
+                std::thread::yield_now();
+            }
+            let id = held.instance.id();
+            assert!(held.instances.get(id).is_some());
+            assert!(held.instances.create(InstanceSpec::new(id.clone())).is_err());
+            said.send(removing).unwrap();
+        });
+        let error = runtime.block_on(line.server.write(b"late")).unwrap_err();
+        assert_eq!(crate::line::ended(error), Ended::InstanceRemoved);
+        let removed = removal.recv().unwrap().join().unwrap();
+        assert_eq!(removed.map(count), Some((1, 0)));
+        assert!(door.instances.get(door.instance.id()).is_none());
+        assert!(door.instances.remove(door.instance.id()).is_none());
     }
 }
 

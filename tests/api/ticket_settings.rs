@@ -14,7 +14,7 @@ use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::support::{Door, Peer, PlainHandshake, TestCa, VERSIONS, client, provider};
-use crate::ticket_tools::{Declines, Glass, Wire, come, sealed_by};
+use crate::ticket_tools::{Declines, Glass, Wire, come, keys, sealed_by};
 
 /// A door with these settings, and a client that it believes.
 fn door_and_client(
@@ -130,6 +130,50 @@ async fn tickets_in_one_visit(door: &Door, client: &ClientConfig) -> u32 {
         stream.get_ref().1.tls13_tickets_received()
     };
     tokio::join!(server, client).1
+}
+
+#[tokio::test]
+async fn a_ticket_for_which_no_message_has_room_is_not_issued_whatever_is_allowed() {
+    for version in VERSIONS {
+        let padding = Arc::new(Padding(keys()));
+        let tickets = Tickets::new().sealed_by(padding).largest(usize::MAX);
+        let door = Door::open_as(|spec| spec.resumption(Resumption::On(tickets)));
+        let ca = TestCa::root("fleet");
+        door.register(&ca, Active).unwrap();
+        let config = client(Some(&ca.device("device")), version);
+        for _ in 0..2 {
+            assert_eq!(come(&door, &config).await.0, Full);
+        }
+    }
+}
+
+/// Seals, and fills up to more than a message has room for.
+struct Padding(Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for Padding {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let mut sealed = self.0.encrypt(plain)?;
+        sealed.resize(70_000, 0);
+        Some(sealed)
+    }
+
+    fn decrypt(&self, _ticket: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+impl std::fmt::Debug for Padding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Padding")
+    }
 }
 
 #[tokio::test]
