@@ -112,7 +112,7 @@ fn whoever_leaves_late_takes_nobodys_place() {
             joined(leaving);
             assert_eq!(house.registry.connections(), 2);
             let root = fleet.root.serial();
-            let change = house.registry.set_status(&root, Inactive).unwrap().live;
+            let change = house.registry.set_status(&root, Inactive, Some(now())).unwrap().live;
             assert_eq!(change.ended, 2, "both are still found");
             drop(late);
             assert_eq!(house.registry.connections(), 0);
