@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::server::ProducesTickets;
 use rustls::time_provider::TimeProvider;
+use zeroize::Zeroizing;
 
 use super::binding::Binding;
 use super::candidate::Candidate;
@@ -104,7 +105,9 @@ impl ProducesTickets for BindingTicketer {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        // Wiped when it is dropped: it holds the session's secret.
         let bound = handshake::with_known(&self.registry, |known| self.bind(plain, known))??;
+        let bound = Zeroizing::new(bound);
         let ticket = self.sealing.inner.encrypt(&bound)?;
         let fits = ticket.len() <= self.sealing.largest;
         if !fits {
