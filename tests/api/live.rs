@@ -5,7 +5,7 @@ use mqtls::{Caller, DeleteCaCertificate, Ended, InactivateCaCertificate, LiveCha
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::line::{Line, assert_all_over, assert_all_up, ended, on_versions};
-use crate::support::{Door, TestCa, VERSIONS};
+use crate::support::{Door, TestCa, VERSIONS, client};
 
 #[tokio::test]
 async fn l01_once_a_deactivation_returned_nothing_is_read_and_not_one_byte_is_written() {
@@ -47,6 +47,24 @@ async fn l01_once_a_deactivation_returned_nothing_is_read_and_not_one_byte_is_wr
             line.assert_over(&why).await;
             assert_eq!(door.instance.trust().connections(), 0);
         }
+    }
+}
+
+#[tokio::test]
+async fn l02_a_connection_that_was_resumed_is_over_like_any_other_one() {
+    for version in VERSIONS {
+        let (door, ca) = (Door::open(), TestCa::root("fleet"));
+        door.register(&ca, Active).unwrap();
+        let config = client(Some(&ca.device("device")), version);
+        let mut lines = vec![];
+        for is_resumed in [false, true, true] {
+            let mut line = Line::tried(&door, config.clone()).await.unwrap();
+            line.exchange().await;
+            assert_eq!(line.server.is_resumed(), is_resumed);
+            lines.push(line);
+        }
+        assert_eq!(count(door.deactivate(&ca).connections), (3, 0));
+        assert_all_over(lines, &Ended::CaInactive(ca.serial())).await;
     }
 }
 

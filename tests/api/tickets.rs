@@ -273,6 +273,30 @@ async fn assert_each_resumes_its_own(
 }
 
 #[tokio::test]
+async fn r04_a_removed_instances_tickets_are_nobodys_also_under_its_id() {
+    for version in VERSIONS {
+        let (door, keys) = (Door::open(), keys());
+        let ca = TestCa::root("fleet");
+        let sealed = || Resumption::On(Tickets::new().sealed_by(std::sync::Arc::clone(&keys)));
+        let first = door.beside_as("again", |spec| spec.resumption(sealed()));
+        first.register(&ca, Active).unwrap();
+        let client = client(Some(&ca.device("device")), version);
+        for expected in [Full, Resumed] {
+            assert_eq!(come(&first, &client).await.0, expected);
+        }
+        door.instances.remove(first.instance.id()).unwrap();
+        let second = door.beside_as("again", |spec| spec.resumption(sealed()));
+        second.register(&ca, Active).unwrap();
+        let mut declines = Declines::watch();
+        for expected in [Full, Resumed] {
+            assert_eq!(come(&second, &client).await.0, expected);
+        }
+        let reason = "it is another instance's, or an earlier one's of the same id";
+        assert_eq!(declines.take(), [reason]);
+    }
+}
+
+#[tokio::test]
 async fn r04_instances_without_keys_in_common_cannot_open_each_others_tickets() {
     for version in VERSIONS {
         let (door, ca, client) = with_ticket(version).await;
