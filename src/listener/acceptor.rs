@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::backoff::Backoff;
 use super::connection::Connection;
 use super::entrance::{Drained, Entrance};
-use super::handshake::Farewell;
+use super::handshake::TurnedAway;
 use super::panics;
 use super::passage::Passage;
 use super::permits::{Limits, Permits};
@@ -222,7 +222,7 @@ impl Acceptor {
         match passed {
             Ok(connection) if in_time => Ok(connection),
             Ok(_connection) => Err(Refused::DrainTimeout),
-            Err(Farewell(refused, rest)) => {
+            Err(TurnedAway(refused, rest)) => {
                 // The permit is free again: lingering costs no place but its own.
                 self.passage.linger(rest).await;
                 Err(refused)

@@ -13,7 +13,7 @@ use crate::name::HostName;
 use crate::trust::{self, Admitted, Refusal};
 
 /// A refused client: the reason, and what is still to be done with its stream.
-pub(super) struct Farewell<IO>(pub(super) Refused, pub(super) Rest<IO>);
+pub(super) struct TurnedAway<IO>(pub(super) Refused, pub(super) Rest<IO>);
 
 /// What is still to be done with a refused client's stream.
 pub(super) enum Rest<IO> {
@@ -33,7 +33,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Rest<IO> {
     }
 }
 
-impl<IO> From<Refused> for Farewell<IO> {
+impl<IO> From<Refused> for TurnedAway<IO> {
     /// Nothing is said to the client.
     fn from(refused: Refused) -> Self {
         Self(refused, Rest::Closed)
@@ -41,14 +41,14 @@ impl<IO> From<Refused> for Farewell<IO> {
 }
 
 /// Reads a whole ClientHello.
-pub(super) async fn read_hello<IO>(io: IO) -> Result<StartHandshake<IO>, Farewell<IO>>
+pub(super) async fn read_hello<IO>(io: IO) -> Result<StartHandshake<IO>, TurnedAway<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let mut reader = LazyConfigAcceptor::new(ClientHelloReader::default(), io);
     (&mut reader).await.map_err(|error| {
         let rest = reader.take_io().map_or(Rest::Closed, Rest::Close);
-        Farewell(Refused::of_io(error), rest)
+        TurnedAway(Refused::of_io(error), rest)
     })
 }
 
@@ -57,12 +57,12 @@ pub(super) async fn shake_hands<IO>(
     instance: &Instance,
     start: StartHandshake<IO>,
     server_name: Option<HostName>,
-) -> Result<(TlsStream<IO>, Admitted), Farewell<IO>>
+) -> Result<(TlsStream<IO>, Admitted), TurnedAway<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(context) = HandshakeContext::open(instance) else {
-        return Err(Farewell(Refused::UnrecognizedName(server_name), Rest::TellName(start.io)));
+        return Err(TurnedAway(Refused::UnrecognizedName(server_name), Rest::TellName(start.io)));
     };
     let config = instance.config_for(start.client_hello().alpn());
     let shaken = async {
@@ -72,7 +72,7 @@ where
                 Ok(admitted) => Ok((stream, admitted)),
                 Err(refusal) => Err(Refused::Device(refusal).into()),
             },
-            Err((error, io)) => Err(Farewell(why(instance, error, server_name), Rest::Close(io))),
+            Err((error, io)) => Err(TurnedAway(why(instance, error, server_name), Rest::Close(io))),
         }
     };
     context.scope(shaken).await

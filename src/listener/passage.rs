@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::StartHandshake;
 
 use super::connection::Connection;
-use super::handshake::{self, Farewell, Rest};
+use super::handshake::{self, Rest, TurnedAway};
 use super::permits::{Limits, Permits};
 use super::refused::Refused;
 use super::room::Room;
@@ -32,7 +32,7 @@ impl Passage {
         &self,
         instance: &Instance,
         io: IO,
-    ) -> Result<Connection<IO>, Farewell<IO>>
+    ) -> Result<Connection<IO>, TurnedAway<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -48,7 +48,7 @@ impl Passage {
         &self,
         deadline: Instant,
         io: IO,
-    ) -> Result<StartHandshake<IO>, Farewell<IO>>
+    ) -> Result<StartHandshake<IO>, TurnedAway<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -70,7 +70,7 @@ impl Passage {
         instance: &Instance,
         start: StartHandshake<IO>,
         server_name: Option<HostName>,
-    ) -> Result<Connection<IO>, Farewell<IO>>
+    ) -> Result<Connection<IO>, TurnedAway<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
