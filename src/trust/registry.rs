@@ -11,9 +11,10 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::UnixTime;
 
 use super::authority::Authority;
+use super::change::{Deletion, Registration, StatusChange};
 use super::cut::{Cut, LiveChange, Loss};
 use super::index::CaIndex;
-use super::lint::{RegistrationWarning, lint};
+use super::lint::lint;
 use super::live::{LiveIndex, LivePolicy};
 use super::refusal::Refusal;
 use super::register_error::{MAX_TWINS, RegisterError};
@@ -257,33 +258,6 @@ impl fmt::Debug for CaRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CaRegistry").field("authorities", &self.len()).finish_non_exhaustive()
     }
-}
-
-/// A CA that was registered.
-#[derive(Debug)]
-pub(crate) struct Registration {
-    pub(crate) authority: Arc<Authority>,
-    pub(crate) warnings: Vec<RegistrationWarning>,
-    pub(crate) live: LiveChange,
-}
-
-/// What setting a status came to.
-#[derive(Debug)]
-pub(crate) struct StatusChange {
-    /// Whether it was another one before.
-    pub(crate) changed: bool,
-    /// After a deactivation, the other active records with the same subject and key.
-    pub(crate) active_twins: Vec<SerialNumber>,
-    pub(crate) live: LiveChange,
-}
-
-/// What forgetting a CA came to.
-#[derive(Debug)]
-pub(crate) struct Deletion {
-    pub(crate) authority: Arc<Authority>,
-    /// The other active records with its subject and key.
-    pub(crate) active_twins: Vec<SerialNumber>,
-    pub(crate) live: LiveChange,
 }
 
 /// Where a page of [`CaRegistry::list`] ended.
