@@ -1,4 +1,4 @@
-//! What does a full mutual TLS handshake cost the server, beside bare rustls?
+//! What does a mutual TLS handshake cost the server, beside bare rustls?
 //!
 //! **Timed** is the server's part alone: from its `ServerConnection::new` to the end of the
 //! handshake, every call that reads, processes and writes. The client's part is driven in memory

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use mqtls::{Acceptor, Admission, CaStatus, Connection};
+use mqtls::{Acceptor, Admission, CaStatus, ClientAuth, Connection};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use side_by_side::{Bar, Contenders, SideBySide, Terms, each, measures};
@@ -165,14 +165,19 @@ async fn wait_for_the_end(mut connection: Connection<DuplexStream>, ended: Arc<A
 
 /// What a connection takes in the index, the facts about its device included.
 fn weigh(number: usize) -> String {
-    let (door, ca) = (Door::open(), TestCa::root("fleet"));
+    let (door, ca) = (Door::open_with(ClientAuth::Optional), TestCa::root("fleet"));
     door.register(&ca, CaStatus::Active).unwrap();
-    let (device, mut live) = (device(&ca), vec![]);
-    let weight = measure(|| live = admitted(&door, &device, number));
-    let number = i64::try_from(number).unwrap();
-    let bytes = weight.bytes_current / number;
-    drop(live);
-    format!("{bytes} bytes a live connection, the facts about its device included, its stream not")
+    let nobody = Arc::new(client(None, &rustls::version::TLS13));
+    let [device, nobody] = [device(&ca), nobody].map(|client| {
+        let mut live = vec![];
+        let weight = measure(|| live = admitted(&door, &client, number));
+        drop(live);
+        weight.bytes_current / i64::try_from(number).unwrap()
+    });
+    format!(
+        "{device} bytes a live connection with what is known of its device, {nobody} without a \
+         device; its stream not included"
+    )
 }
 
 async fn connect(

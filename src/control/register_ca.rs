@@ -71,8 +71,9 @@ impl RegisterCa {
             let sn = authority.certificate().serial().clone();
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), %sn,
-                status = %self.status, warnings = warnings.len(), connections_ended = live.ended, connections_kept = live.kept, name = ?self.name, subject = ?self.certificate.subject(),
-                "operation applied"
+                status = %self.status, warnings = warnings.len(),
+                connections_ended = live.ended, connections_kept = live.kept, name = ?self.name,
+                subject = ?self.certificate.subject(), "operation applied"
             );
             Ok(RegisterCaResponse { request_id, sn, warnings, connections: live })
         })

@@ -68,8 +68,7 @@ impl LiveIndex {
         let lifeline = Arc::new(Lifeline::default());
         let end = self.end(not_after, now);
         let place = self.roster.enter(&lifeline, end, now.as_secs());
-        let mut under = path.iter().map(|ca| self.enter_under(ca, &lifeline));
-        let under = (under.next(), under.collect());
+        let under = path.iter().map(|ca| self.enter_under(ca, &lifeline)).collect();
         Membership::new(Arc::clone(self), place, under, lifeline)
     }
 

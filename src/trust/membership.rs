@@ -11,8 +11,7 @@ use super::live::LiveIndex;
 pub(crate) struct Membership {
     index: Arc<LiveIndex>,
     place: usize,
-    /// Nearly always it is one at most.
-    under: (Option<Under>, Box<[Under]>),
+    under: Box<[Under]>,
     lifeline: Arc<Lifeline>,
 }
 
@@ -20,7 +19,7 @@ impl Membership {
     pub(super) fn new(
         index: Arc<LiveIndex>,
         place: usize,
-        under: (Option<Under>, Box<[Under]>),
+        under: Box<[Under]>,
         lifeline: Arc<Lifeline>,
     ) -> Self {
         Self { index, place, under, lifeline }
@@ -36,8 +35,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         self.lifeline.let_go();
         self.index.leave(self.place);
-        let (first, others) = &self.under;
-        for under in first.iter().chain(others) {
+        for under in &self.under {
             under.leave(&self.index, &self.lifeline);
         }
     }
