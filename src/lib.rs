@@ -70,6 +70,7 @@ pub mod sni;
 pub mod trust;
 
 mod id;
+mod lent;
 mod name;
 mod primitives;
 

@@ -14,11 +14,6 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
-    /// One that was written down as octets.
-    pub(crate) fn restored(octets: [u8; 32]) -> Self {
-        Self(octets)
-    }
-
     /// The fingerprint of these parts, one behind the other.
     pub(super) fn of_all(parts: &[impl AsRef<[u8]>]) -> Self {
         let whole = sha2::Sha256::new();

@@ -1,6 +1,5 @@
 //! Serial numbers: their text, their octets, and when two of them are the same.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -72,13 +71,6 @@ impl SerialNumber {
 
     fn text_length(&self) -> usize {
         2 * (usize::from(self.starts_with_zero()) + self.0.len())
-    }
-}
-
-/// Its octets without leading zeros, by which two are equal and hashed: a table is asked with these.
-impl Borrow<[u8]> for SerialNumber {
-    fn borrow(&self) -> &[u8] {
-        &self.0
     }
 }
 

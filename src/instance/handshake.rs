@@ -7,9 +7,8 @@ use rustls_pki_types::CertificateDer;
 
 use super::admission::Admission;
 use super::tenant::Instance;
-use crate::certificate::Sha256;
 use crate::sni::Pinned;
-use crate::trust::{self, Admitted, ClientAuth, Moment, Observed, Refusal, Verdict};
+use crate::trust::{Admitted, Claims, ClientAuth, Moment, Observed, Refusal, Verdict};
 
 pub(crate) use crate::sni::went_unanswered;
 
@@ -38,8 +37,13 @@ impl HandshakeContext {
 
     /// Runs one step of a handshake in this context.
     pub(super) fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
-        let observed = &mut self.observed;
-        self.pinned.step(|| observed.step(step))
+        let Self { pinned, observed } = self;
+        pinned.step(|| observed.step(step))
+    }
+
+    /// What is known of the client, now that the last step is done.
+    pub(super) fn into_claims(self) -> Claims {
+        self.observed.into_claims()
     }
 }
 
@@ -78,18 +82,22 @@ impl Instance {
         .map(Admission)
     }
 
-    /// The gate behind a completed handshake, to be asked inside the context's scope: the device
-    /// that the connection belongs to, if everything that let it in still stands. No device for a
-    /// client that showed no certificate where it need not.
+    /// The gate behind a completed handshake, of whose client this is claimed: the device that the
+    /// connection belongs to, if everything that let it in still stands. No device for a client that
+    /// showed no certificate where it need not.
     ///
     /// Here a claim becomes an answer, and the connection enters the index of those that are live.
-    pub(crate) fn gate(&self, connection: &ServerConnection) -> Result<Admitted, Refusal> {
+    pub(crate) fn gate(
+        &self,
+        connection: &ServerConnection,
+        claims: Claims,
+    ) -> Result<Admitted, Refusal> {
         let now = self.now().ok_or(Refusal::NoTime)?;
         let shown = connection.peer_certificates().and_then(|chain| chain.first());
         let verdict = if resumed(connection) {
-            trust::take_candidate(self.trust()).ok_or(Refusal::NotProven)?.verdict(shown)?
+            claims.candidate.ok_or(Refusal::NotProven)?.verdict(shown)?
         } else {
-            self.found(shown)?
+            found(claims.finding, shown)?
         };
         match verdict {
             Some(verdict) => verdict.admit(self.trust(), now),
@@ -97,19 +105,22 @@ impl Instance {
             None => Err(Refusal::NotProven),
         }
     }
+}
 
-    /// What the verifier found about the certificate that the client showed in a full handshake.
-    /// What a ticket claimed there counts for nothing: it opened, and that is all.
-    fn found(&self, shown: Option<&CertificateDer<'_>>) -> Result<Option<Verdict>, Refusal> {
-        match (shown, trust::take_finding(self.trust())) {
-            (None, None) => Ok(None),
-            (Some(shown), Some(finding)) => {
-                let verdict = finding?;
-                let its_own = Sha256::of(shown) == verdict.claimed_device().sha256();
-                if its_own { Ok(Some(verdict)) } else { Err(Refusal::NotProven) }
-            }
-            (None, Some(_)) | (Some(_), None) => Err(Refusal::NotProven),
+/// What the verifier found about the certificate that the client showed in a full handshake. What a
+/// ticket claimed there counts for nothing: it opened, and that is all.
+fn found(
+    finding: Option<Result<Verdict, Refusal>>,
+    shown: Option<&CertificateDer<'_>>,
+) -> Result<Option<Verdict>, Refusal> {
+    match (shown, finding) {
+        (None, None) => Ok(None),
+        (Some(shown), Some(finding)) => {
+            let verdict = finding?;
+            let its_own = shown == verdict.claimed_device().certificate();
+            if its_own { Ok(Some(verdict)) } else { Err(Refusal::NotProven) }
         }
+        (None, Some(_)) | (Some(_), None) => Err(Refusal::NotProven),
     }
 }
 

@@ -77,12 +77,11 @@ impl Handshake {
     ///
     /// When the device is not believed, when something that let it in has changed meanwhile, and
     /// when the handshake is not complete or was not taken in steps of this.
-    pub fn admit(mut self, connection: &ServerConnection) -> Result<Admission, Refusal> {
+    pub fn admit(self, connection: &ServerConnection) -> Result<Admission, Refusal> {
         if connection.is_handshaking() {
             return Err(Refusal::NotProven);
         }
-        let Self { instance, context } = &mut self;
-        context.step(|| instance.gate(connection)).map(Admission)
+        self.instance.gate(connection, self.context.into_claims()).map(Admission)
     }
 }
 

@@ -65,10 +65,11 @@ where
         return Err(TurnedAway(Refused::UnrecognizedName(server_name), Rest::TellName(start.io)));
     };
     let config = instance.config_for(start.client_hello().alpn());
+    let claims = || trust::take_claims(instance.trust());
     let shaken = async {
         // Within the scope: this call reads the ClientHello.
         match start.into_stream(config).into_fallible().await {
-            Ok(stream) => match instance.gate(stream.get_ref().1) {
+            Ok(stream) => match instance.gate(stream.get_ref().1, claims()) {
                 Ok(admitted) => Ok((stream, admitted)),
                 Err(refusal) => Err(Refused::Device(refusal).into()),
             },
@@ -84,7 +85,7 @@ fn why(instance: &Instance, error: std::io::Error, server_name: Option<HostName>
     if went_unanswered() {
         return Refused::NoUsableCertificate(server_name);
     }
-    match (Refused::of_io(error), trust::take_finding(instance.trust())) {
+    match (Refused::of_io(error), trust::take_claims(instance.trust()).finding) {
         (Refused::Tls(Error::NoCertificatesPresented), _) => Refused::NoDeviceCertificate,
         (Refused::Tls(Error::InvalidCertificate(_)), Some(Err(refusal))) => {
             Refused::Device(refusal)

@@ -16,6 +16,7 @@ use super::retired::{Retired, StillHeld};
 use super::table::{CertificateSet, Selection, SniTable, select};
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
+use crate::lent::{borrow, lend, lend_to};
 use crate::primitives::ArcSwapOption;
 
 /// The certificates of one instance, behind rustls' `ResolvesServerCert`.
@@ -65,12 +66,12 @@ impl SniResolver {
     ) -> Option<Arc<CertifiedKey>> {
         let offer = Offer::new(&self.suites, schemes, suites);
         let key = |selection: Selection<'_>| Arc::clone(selection.certified_key());
-        let from_pinned = PINNED.try_with(|pinned| {
+        let from_pinned = borrow(&PINNED, |pinned| {
             let chosen = select(pinned.table.map(), server_name, &offer).map(key);
-            pinned.unanswered.set(chosen.is_none());
+            pinned.unanswered = chosen.is_none();
             chosen
         });
-        from_pinned.unwrap_or_else(|_not_pinned| {
+        from_pinned.unwrap_or_else(|| {
             let table = self.current.load();
             select(table.as_ref()?.map(), server_name, &offer).map(key)
         })
@@ -147,41 +148,40 @@ impl fmt::Debug for SniPublisher {
 /// Whether the table had no certificate that the client can use. To be asked inside
 /// [`Pinned`]'s scope or step.
 pub(crate) fn went_unanswered() -> bool {
-    PINNED.try_with(|pinned| pinned.unanswered.get()).unwrap_or(false)
+    borrow(&PINNED, |pinned| pinned.unanswered).unwrap_or(false)
 }
 
 /// A handshake all of whose questions are answered from one table, however often the client asks
 /// (twice after a HelloRetryRequest) and whatever is published meanwhile.
 #[derive(Debug)]
-pub(crate) struct Pinned {
+pub(crate) struct Pinned(Option<PinnedTable>);
+
+#[derive(Debug)]
+struct PinnedTable {
     table: Arc<SniTable>,
-    unanswered: Cell<bool>,
+    /// Whether it had no certificate that the client can use.
+    unanswered: bool,
 }
 
 impl Pinned {
     /// A handshake that is answered from `table`.
     pub(crate) fn to(table: Arc<SniTable>) -> Self {
-        Self { table, unanswered: Cell::new(false) }
+        Self(Some(PinnedTable { table, unanswered: false }))
     }
 
     /// Runs the handshake.
-    pub(crate) fn scope<F: Future>(self, handshake: F) -> impl Future<Output = F::Output> {
-        PINNED.scope(self, handshake)
+    pub(crate) async fn scope<F: Future>(self, handshake: F) -> F::Output {
+        lend_to(&PINNED, self.0, handshake).await
     }
 
     /// Runs one step of it.
-    pub(crate) fn step<R>(&self, step: impl FnOnce() -> R) -> R {
-        let (table, unanswered) = (Arc::clone(&self.table), self.unanswered.clone());
-        PINNED.sync_scope(Self { table, unanswered }, || {
-            let done = step();
-            self.unanswered.set(went_unanswered());
-            done
-        })
+    pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        lend(&PINNED, &mut self.0, step)
     }
 }
 
-tokio::task_local! {
-    static PINNED: Pinned;
+thread_local! {
+    static PINNED: Cell<Option<PinnedTable>> = const { Cell::new(None) };
 }
 
 /// What a client is shown, and why.

@@ -1,6 +1,6 @@
 //! What a ticket says beside rustls' own part, in octets.
 
-use crate::certificate::Sha256;
+use std::ops::Range;
 
 /// What the session in a ticket rests on, sealed with it, so that nobody but us can have written
 /// it.
@@ -21,39 +21,30 @@ pub(super) struct Binding<'a> {
 ///
 /// Its id would not do. State words are unique in one process only: an instance of the same id that
 /// was created again, or lives in a process with the same ticket keys, may have drawn the same ones
-/// for other reasons.
+/// for other reasons. Nobody can choose them, so eight keep the instances of one set of keys apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Incarnation(pub(super) [u8; 16]);
+pub(super) struct Incarnation(pub(super) [u8; 8]);
 
 /// What the identity of a device rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BoundDevice<'a> {
-    /// Of the device's certificate.
-    pub(super) leaf: Sha256,
-    /// Of the device's own record; 0 where it has none.
-    pub(super) word: u64,
+    /// Where the device's certificate stands in the plain text before.
+    pub(super) leaf: Range<usize>,
     /// The last second in which every certificate on the path is valid, since 1970.
     pub(super) not_after: u64,
     /// From the device's issuer to the anchor, which is last. Never empty.
     pub(super) path: Vec<BoundCa<'a>>,
 }
 
-/// One CA on the path, by the octets of its serial numbers.
+/// One CA on the path, with what was registered about it when the verifier looked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BoundCa<'a> {
-    /// Of the certificate on the path, which need not be the registered one.
-    pub(super) serial: &'a [u8],
-    pub(super) record: BoundRecord<'a>,
-}
-
-/// What was registered about a CA when the verifier looked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum BoundRecord<'a> {
-    /// The record under this serial number had this word.
-    Registered { serial: &'a [u8], word: u64 },
+pub(super) enum BoundCa<'a> {
+    /// The record that was registered in this order had this word. The octets of the serial number
+    /// of the certificate on the path are those of a twin, where there are any.
+    Registered { order: u64, word: u64, shown: Option<&'a [u8]> },
     /// Nothing about this subject and key. The word that was drawn when its key last was an inactive
     /// CA's; 0 where it was not of late.
-    Unregistered { subject: &'a [u8], key: &'a [u8], word: u64 },
+    Unregistered { serial: &'a [u8], subject: &'a [u8], key: &'a [u8], word: u64 },
 }
 
 impl<'a> Binding<'a> {
@@ -72,35 +63,34 @@ impl<'a> Binding<'a> {
     /// [`append_to`](Self::append_to) has written.
     pub(super) fn find(octets: &'a [u8]) -> Option<(usize, Self)> {
         let (before, length) = octets.split_last_chunk()?;
-        let plain = before.len().checked_sub(usize::from(u16::from_be_bytes(*length)))?;
-        let (_, binding) = before.split_at_checked(plain)?;
-        Some((plain, Self::read(binding)?))
+        let length = usize::from(u16::from_be_bytes(*length));
+        let (plain, binding) = before.split_at_checked(before.len().checked_sub(length)?)?;
+        Some((plain.len(), Self::read(binding, plain.len())?))
     }
 
     fn write(&self, octets: &mut Vec<u8>) -> Option<()> {
-        octets.push(VERSION);
+        let path = self.device.as_ref().map_or(0, |device| device.path.len());
+        let length = u8::try_from(path).ok().filter(|length| *length <= MAX_PATH)?;
+        octets.push(VERSION << 4 | length);
         octets.extend_from_slice(&self.incarnation.0);
-        octets.extend_from_slice(&self.full_at.to_be_bytes());
+        write_time(octets, self.full_at)?;
         match &self.device {
-            None => octets.push(ANONYMOUS),
-            Some(device) => {
-                octets.push(DEVICE);
-                device.write(octets)?;
-            }
+            Some(device) => device.write(octets),
+            None => Some(()),
         }
-        Some(())
     }
 
-    fn read(octets: &'a [u8]) -> Option<Self> {
+    fn read(octets: &'a [u8], plain: usize) -> Option<Self> {
         let mut rest = Reader(octets);
-        if rest.octet()? != VERSION {
+        let first = rest.octet()?;
+        if first >> 4 != VERSION {
             return None;
         }
         let incarnation = Incarnation(*rest.array()?);
-        let full_at = rest.number()?;
-        let device = match rest.octet()? {
-            ANONYMOUS => None,
-            DEVICE => Some(BoundDevice::read(&mut rest)?),
+        let full_at = rest.time()?;
+        let device = match first & 0x0f {
+            0 => None,
+            length @ 1..=MAX_PATH => Some(BoundDevice::read(&mut rest, length, plain)?),
             _ => return None,
         };
         rest.0.is_empty().then_some(Self { incarnation, full_at, device })
@@ -109,40 +99,45 @@ impl<'a> Binding<'a> {
 
 impl<'a> BoundDevice<'a> {
     fn write(&self, octets: &mut Vec<u8>) -> Option<()> {
-        octets.extend_from_slice(self.leaf.as_ref());
-        octets.extend_from_slice(&self.word.to_be_bytes());
-        octets.extend_from_slice(&self.not_after.to_be_bytes());
-        octets.push(u8::try_from(self.path.len()).ok().filter(is_count)?);
+        if self.path.is_empty() {
+            // It would be read as nobody's.
+            return None;
+        }
+        for place in [self.leaf.start, self.leaf.len()] {
+            octets.extend_from_slice(&u16::try_from(place).ok()?.to_be_bytes());
+        }
+        write_time(octets, self.not_after)?;
         self.path.iter().try_for_each(|ca| ca.write(octets))
     }
 
-    fn read(rest: &mut Reader<'a>) -> Option<Self> {
-        let leaf = Sha256::restored(*rest.array()?);
-        let (word, not_after) = (rest.number()?, rest.number()?);
-        let count = rest.octet().filter(is_count)?;
-        let path = (0..count).map(|_| BoundCa::read(rest)).collect::<Option<_>>()?;
-        Some(Self { leaf, word, not_after, path })
+    fn read(rest: &mut Reader<'a>, length: u8, plain: usize) -> Option<Self> {
+        let (start, size) = (rest.length()?, rest.length()?);
+        let leaf = start..start + size;
+        if leaf.end > plain {
+            return None;
+        }
+        let not_after = rest.time()?;
+        let path = (0..length).map(|_| BoundCa::read(rest)).collect::<Option<_>>()?;
+        Some(Self { leaf, not_after, path })
     }
 }
 
 impl<'a> BoundCa<'a> {
     fn write(&self, octets: &mut Vec<u8>) -> Option<()> {
-        match &self.record {
-            BoundRecord::Registered { serial, word } => {
-                let same = *serial == self.serial;
-                octets.push(if same { REGISTERED } else { REGISTERED_ELSEWHERE });
-                write_short(octets, self.serial)?;
-                if !same {
-                    write_short(octets, serial)?;
+        match self {
+            Self::Registered { order, word, shown } => {
+                match shown {
+                    None => octets.push(REGISTERED),
+                    Some(serial) => write_serial(octets, REGISTERED_ELSEWHERE, serial)?,
                 }
-                octets.extend_from_slice(&word.to_be_bytes());
+                write_number(octets, *order);
+                write_number(octets, *word);
             }
-            BoundRecord::Unregistered { subject, key, word } => {
-                octets.push(UNREGISTERED);
-                write_short(octets, self.serial)?;
+            Self::Unregistered { serial, subject, key, word } => {
+                write_serial(octets, UNREGISTERED, serial)?;
                 write_long(octets, subject)?;
                 write_long(octets, key)?;
-                octets.extend_from_slice(&word.to_be_bytes());
+                write_number(octets, *word);
             }
         }
         Some(())
@@ -150,32 +145,39 @@ impl<'a> BoundCa<'a> {
 
     fn read(rest: &mut Reader<'a>) -> Option<Self> {
         let kind = rest.octet()?;
-        let serial = rest.short()?;
-        let record = match kind {
-            REGISTERED => BoundRecord::Registered { serial, word: rest.number()? },
-            REGISTERED_ELSEWHERE => {
-                let elsewhere = rest.short().filter(|elsewhere| *elsewhere != serial)?;
-                BoundRecord::Registered { serial: elsewhere, word: rest.number()? }
+        let shown = match kind {
+            REGISTERED => None,
+            UNREGISTERED.. => {
+                let serial = rest.serial(kind - UNREGISTERED)?;
+                let (subject, key, word) = (rest.long()?, rest.long()?, rest.number()?);
+                return Some(Self::Unregistered { serial, subject, key, word });
             }
-            UNREGISTERED => BoundRecord::Unregistered {
-                subject: rest.long()?,
-                key: rest.long()?,
-                word: rest.number()?,
-            },
-            _ => return None,
+            REGISTERED_ELSEWHERE.. => Some(rest.serial(kind - REGISTERED_ELSEWHERE)?),
         };
-        Some(Self { serial, record })
+        Some(Self::Registered { order: rest.number()?, word: rest.number()?, shown })
     }
 }
 
-fn is_count(count: &u8) -> bool {
-    (1..=MAX_PATH).contains(count)
+/// A second since 1970 in five octets, which last for 34,000 years.
+fn write_time(octets: &mut Vec<u8>, seconds: u64) -> Option<()> {
+    let [0, 0, 0, time @ ..] = seconds.to_be_bytes() else { return None };
+    octets.extend_from_slice(&time);
+    Some(())
 }
 
-fn write_short(octets: &mut Vec<u8>, part: &[u8]) -> Option<()> {
-    octets.push(u8::try_from(part.len()).ok()?);
-    octets.extend_from_slice(part);
+/// Behind its length, from a number on that says what it is of.
+fn write_serial(octets: &mut Vec<u8>, kind: u8, serial: &[u8]) -> Option<()> {
+    let length = u8::try_from(serial.len()).ok().filter(|length| *length < SERIAL_LENGTHS)?;
+    octets.push(kind + length);
+    octets.extend_from_slice(serial);
     Some(())
+}
+
+/// Behind the number of its octets, without those that are zero at the front: most are small.
+fn write_number(octets: &mut Vec<u8>, number: u64) {
+    let zeros = number.leading_zeros() / 8;
+    octets.push(8 - zeros.to_le_bytes()[0]);
+    octets.extend(number.to_be_bytes().into_iter().skip(zeros as usize));
 }
 
 fn write_long(octets: &mut Vec<u8>, part: &[u8]) -> Option<()> {
@@ -199,17 +201,28 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Option<u64> {
-        self.array().map(|octets| u64::from_be_bytes(*octets))
+        let length = self.octet().filter(|length| *length <= 8)?;
+        let octets = self.part(length.into())?;
+        let number = octets.iter().fold(0, |number, octet| number << 8 | u64::from(*octet));
+        (octets.first() != Some(&0)).then_some(number)
     }
 
-    fn short(&mut self) -> Option<&'a [u8]> {
-        let length = self.octet()?;
-        self.part(length.into())
+    fn time(&mut self) -> Option<u64> {
+        let [a, b, c, d, e] = *self.array()?;
+        Some(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
+    }
+
+    fn serial(&mut self, length: u8) -> Option<&'a [u8]> {
+        if length < SERIAL_LENGTHS { self.part(length.into()) } else { None }
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        self.array().map(|octets| u16::from_be_bytes(*octets).into())
     }
 
     fn long(&mut self) -> Option<&'a [u8]> {
-        let length = self.array().map(|octets| u16::from_be_bytes(*octets))?;
-        self.part(length.into())
+        let length = self.length()?;
+        self.part(length)
     }
 
     fn part(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -220,21 +233,22 @@ impl<'a> Reader<'a> {
 }
 
 /// Of the format. A ticket in another one is declined.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-const ANONYMOUS: u8 = 0;
-const DEVICE: u8 = 1;
-
-const UNREGISTERED: u8 = 0;
 /// Under the serial number of the certificate on the path.
-const REGISTERED: u8 = 1;
-/// Under another one: its twin's.
-const REGISTERED_ELSEWHERE: u8 = 2;
+const REGISTERED: u8 = 0;
+/// Under another one: its twin's. More by as many octets as the number has that is on the path.
+const REGISTERED_ELSEWHERE: u8 = 1;
+const UNREGISTERED: u8 = REGISTERED_ELSEWHERE + SERIAL_LENGTHS;
 
+/// From none to the 64 that a text of [`SerialNumber::MAX_TEXT`] stands for.
+///
+/// [`SerialNumber::MAX_TEXT`]: crate::certificate::SerialNumber::MAX_TEXT
+const SERIAL_LENGTHS: u8 = 65;
 /// An anchor above the eight intermediates that are looked at.
 const MAX_PATH: u8 = 9;
-/// Of a binding with two or three registered CAs, so that the usual one grows nothing.
-const USUAL_LENGTH: usize = 192;
+/// Of a binding with two registered CAs, so that the usual one grows nothing.
+const USUAL_LENGTH: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -246,11 +260,13 @@ mod tests {
     type Ca = (Vec<u8>, bool, Vec<u8>, Vec<u8>, u64);
 
     fn bound((serial, registered, first, second, word): &Ca) -> BoundCa<'_> {
-        let record = match registered {
-            true => BoundRecord::Registered { serial: first, word: *word },
-            false => BoundRecord::Unregistered { subject: first, key: second, word: *word },
-        };
-        BoundCa { serial, record }
+        match registered {
+            true => {
+                let shown = (!serial.is_empty()).then_some(&serial[..]);
+                BoundCa::Registered { order: *word >> (second.len() % 64), word: *word, shown }
+            }
+            false => BoundCa::Unregistered { serial, subject: first, key: second, word: *word },
+        }
     }
 
     fn part(longest: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -258,16 +274,23 @@ mod tests {
     }
 
     fn cas() -> impl Strategy<Value = Vec<Ca>> {
-        // Short serial numbers, so that a record's is the path's now and then.
-        let ca = (part(1), any::<bool>(), part(1), part(300), any::<u64>());
+        let ca = (part(64), any::<bool>(), part(1), part(300), any::<u64>());
         prop::collection::vec(ca, 0..=9)
     }
 
-    fn device(cas: &[Ca], leaf: [u8; 32], numbers: [u64; 2]) -> Option<BoundDevice<'_>> {
+    fn time() -> impl Strategy<Value = u64> {
+        0..1_u64 << 40
+    }
+
+    const PLAIN: &[u8] = b"some plain text";
+
+    fn device(cas: &[Ca], leaf: Range<usize>, not_after: u64) -> Option<BoundDevice<'_>> {
         let path: Vec<_> = cas.iter().map(bound).collect();
-        let [word, not_after] = numbers;
-        let leaf = Sha256::restored(leaf);
-        (!path.is_empty()).then_some(BoundDevice { leaf, word, not_after, path })
+        (!path.is_empty()).then_some(BoundDevice { leaf, not_after, path })
+    }
+
+    fn binding(device: Option<BoundDevice<'_>>) -> Binding<'_> {
+        Binding { incarnation: Incarnation([7; 8]), full_at: 1, device }
     }
 
     fn octets(binding: &Binding<'_>) -> Vec<u8> {
@@ -276,17 +299,22 @@ mod tests {
         octets
     }
 
+    fn read(octets: &[u8]) -> Option<Binding<'_>> {
+        Binding::read(octets, PLAIN.len())
+    }
+
     proptest! {
         #[test]
         fn what_was_written_is_read(
-            incarnation: [u8; 16],
-            full_at: u64,
+            incarnation: [u8; 8],
+            full_at in time(),
             cas in cas(),
-            leaf: [u8; 32],
-            numbers: [u64; 2],
-            plain in part(100),
+            not_after in time(),
+            plain in part(400),
+            ends in any::<[Index; 2]>(),
         ) {
-            let device = device(&cas, leaf, numbers);
+            let [one, other] = ends.map(|end| end.index(plain.len() + 1));
+            let device = device(&cas, one.min(other)..one.max(other), not_after);
             let binding = Binding { incarnation: Incarnation(incarnation), full_at, device };
             let sealed = binding.append_to(&plain).unwrap();
             prop_assert_eq!(&sealed[..plain.len()], &plain);
@@ -296,31 +324,28 @@ mod tests {
         #[test]
         fn what_is_cut_short_or_goes_on_is_refused(
             cas in cas(),
-            leaf: [u8; 32],
-            numbers: [u64; 2],
+            not_after in time(),
             behind: u8,
         ) {
-            let device = device(&cas, leaf, numbers);
-            let whole = octets(&Binding { incarnation: Incarnation([7; 16]), full_at: 1, device });
-            prop_assert!(Binding::read(&whole).is_some());
+            let whole = octets(&binding(device(&cas, 5..10, not_after)));
+            prop_assert!(read(&whole).is_some());
             for length in 0..whole.len() {
-                prop_assert_eq!(Binding::read(&whole[..length]), None);
+                prop_assert_eq!(read(&whole[..length]), None);
             }
             let longer = [&whole[..], &[behind]].concat();
-            prop_assert_eq!(Binding::read(&longer), None);
+            prop_assert_eq!(read(&longer), None);
         }
 
         #[test]
         fn what_is_read_has_no_other_form(
             cas in cas(),
-            numbers: [u64; 2],
+            not_after in time(),
             (at, other) in any::<(Index, u8)>(),
         ) {
-            let device = device(&cas, [7; 32], numbers);
-            let mut octets = octets(&Binding { incarnation: Incarnation([7; 16]), full_at: 1, device });
+            let mut octets = octets(&binding(device(&cas, 5..10, not_after)));
             let at = at.index(octets.len());
             octets[at] = other;
-            if let Some(binding) = Binding::read(&octets) {
+            if let Some(binding) = read(&octets) {
                 prop_assert_eq!(self::octets(&binding), octets);
             }
         }
@@ -333,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_length_beyond_what_there_is_finds_nothing() {
-        let anonymous = Binding { incarnation: Incarnation([7; 16]), full_at: 1, device: None };
+        let anonymous = binding(None);
         let sealed = anonymous.append_to(b"plain").unwrap();
         assert_eq!(Binding::find(&sealed), Some((5, anonymous)));
         assert_eq!(Binding::find(&sealed[5..]).map(|(plain, _)| plain), Some(0));
@@ -342,36 +367,58 @@ mod tests {
         assert_eq!(Binding::find(&[]), None);
     }
 
-    #[test]
-    fn what_has_no_room_is_not_written() {
-        let (short, long) = ([7; 256], vec![7; 65_536]);
-        let registered = |serial| BoundRecord::Registered { serial, word: 1 };
-        let good = BoundCa { serial: &[7], record: registered(&[7]) };
-        let with = |path| {
-            let leaf = Sha256::restored([7; 32]);
-            let device = Some(BoundDevice { leaf, word: 0, not_after: 1, path });
-            Binding { incarnation: Incarnation([7; 16]), full_at: 1, device }.append_to(b"plain")
-        };
-        assert!(with(vec![good.clone(); 9]).is_some());
-        assert_eq!(with(vec![good; 10]), None);
-        assert_eq!(with(vec![]), None);
-        assert_eq!(with(vec![BoundCa { serial: &short, record: registered(&[7]) }]), None);
-        assert_eq!(with(vec![BoundCa { serial: &[7], record: registered(&short) }]), None);
-        for (subject, key) in [(&long[..], &[7][..]), (&[7], &long), (&long[1..], &long[1..])] {
-            let record = BoundRecord::Unregistered { subject, key, word: 1 };
-            assert_eq!(with(vec![BoundCa { serial: &[7], record }]), None);
-        }
+    fn registered(shown: Option<&[u8]>) -> BoundCa<'_> {
+        BoundCa::Registered { order: 1, word: 1, shown }
+    }
+
+    fn with(
+        leaf: Range<usize>,
+        not_after: u64,
+        path: Vec<BoundCa<'_>>,
+        plain: &[u8],
+    ) -> Option<Vec<u8>> {
+        binding(Some(BoundDevice { leaf, not_after, path })).append_to(plain)
     }
 
     #[test]
-    fn a_record_under_the_paths_own_serial_number_is_written_once() {
-        let length = |serial| {
-            let record = BoundRecord::Registered { serial, word: 1 };
-            let path = vec![BoundCa { serial: &[7; 20], record }];
-            let leaf = Sha256::restored([7; 32]);
-            let device = Some(BoundDevice { leaf, word: 0, not_after: 1, path });
-            octets(&Binding { incarnation: Incarnation([7; 16]), full_at: 1, device }).len()
-        };
-        assert_eq!(length(&[7; 20]) + 21, length(&[8; 20]));
+    fn what_has_no_room_is_not_written() {
+        let (short, long) = ([7; 65], vec![7; 65_536]);
+        let good = registered(Some(&short[1..]));
+        let with_path = |path| with(0..1, 1, path, PLAIN);
+        assert!(with_path(vec![good.clone(); 9]).is_some());
+        assert_eq!(with_path(vec![good.clone(); 10]), None);
+        assert_eq!(with_path(vec![]), None);
+        assert_eq!(with_path(vec![registered(Some(&short))]), None);
+        for (serial, subject, key) in [
+            (&short[..], &[7][..], &[7][..]),
+            (&[7], &long, &[7]),
+            (&[7], &[7], &long),
+            (&[7], &long[1..], &long[1..]),
+        ] {
+            let ca = BoundCa::Unregistered { serial, subject, key, word: 1 };
+            assert_eq!(with_path(vec![ca]), None);
+        }
+        let until = |not_after| with(0..1, not_after, vec![good.clone()], PLAIN);
+        assert!(until((1 << 40) - 1).is_some());
+        assert_eq!(until(1 << 40), None);
+        let at = |leaf| with(leaf, 1, vec![good.clone()], &vec![7; 70_000]);
+        assert!(at(65_535..65_536).is_some());
+        assert_eq!(at(65_536..65_537), None);
+        assert_eq!(at(0..65_536), None);
+    }
+
+    #[test]
+    fn a_certificate_behind_the_plain_text_is_none() {
+        let at = |leaf| with(leaf, 1, vec![registered(None)], PLAIN).unwrap();
+        assert!(Binding::find(&at(10..PLAIN.len())).is_some());
+        assert_eq!(Binding::find(&at(10..PLAIN.len() + 1)), None);
+        assert_eq!(Binding::find(&at(PLAIN.len() + 1..PLAIN.len() + 1)), None);
+    }
+
+    #[test]
+    fn a_usual_binding_is_short() {
+        let path = vec![BoundCa::Registered { order: 10_000, word: 30_001, shown: None }];
+        let device = BoundDevice { leaf: 5..10, not_after: 1, path };
+        assert_eq!(octets(&binding(Some(device))).len(), 30);
     }
 }

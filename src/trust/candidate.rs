@@ -1,11 +1,12 @@
 //! What a ticket claims about its bearer, held against the registry.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::authority::SeenRecord;
-use super::binding::{Binding, BoundCa, BoundDevice, BoundRecord, Incarnation};
+use super::binding::{Binding, BoundCa, BoundDevice, Incarnation};
 use super::declined::Declined;
 use super::device::Device;
 use super::index::Standing;
@@ -13,7 +14,7 @@ use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use super::state::Word;
 use super::verdict::{PathCa, Verdict};
-use crate::certificate::{CaIdentity, SerialNumber, Sha256};
+use crate::certificate::{CaIdentity, SerialNumber};
 
 /// What a ticket says, after nothing was found that speaks against it.
 ///
@@ -21,48 +22,41 @@ use crate::certificate::{CaIdentity, SerialNumber, Sha256};
 /// handshake was resumed, from a session that holds the same certificate.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    /// When the last full handshake took place, in seconds since 1970.
-    full_at: u64,
-    /// `None` for a client that showed no certificate.
+    /// The certificate of the device, where there is one, and behind it what is sealed.
+    octets: Vec<u8>,
+    /// Where the certificate stands in rustls' part, and is to stand in that of the next ticket.
+    leaf: Range<usize>,
     device: Option<CandidateDevice>,
 }
 
 #[derive(Debug)]
 struct CandidateDevice {
-    leaf: Sha256,
     path: Vec<PathCa>,
     not_after: UnixTime,
 }
 
 impl Candidate {
-    /// Nobody, since a full handshake at that time.
-    pub(super) fn anonymous(full_at: u64) -> Self {
-        Self { full_at, device: None }
-    }
-
-    /// A device whose every CA is in the state in which the ticket says it was.
+    /// What a ticket says with this plain text, of which the first octets are rustls' part.
     pub(super) fn recall(
-        full_at: u64,
-        device: &BoundDevice<'_>,
+        plain: &[u8],
+        length: usize,
+        device: Option<&BoundDevice<'_>>,
         registry: &CaRegistry,
     ) -> Result<Self, Declined> {
-        if device.word != NO_RECORD {
-            return Err(Declined::DeviceChanged);
-        }
-        let path = device.path.iter().map(|ca| recall(ca, registry)).collect::<Result<_, _>>()?;
-        let not_after = UnixTime::since_unix_epoch(Duration::from_secs(device.not_after));
-        Ok(Self { full_at, device: Some(CandidateDevice { leaf: device.leaf, path, not_after }) })
+        let leaf = device.map_or(0..0, |device| device.leaf.clone());
+        let part = |part| plain.get(part).unwrap_or_default();
+        let octets = [part(leaf.clone()), part(length..plain.len())].concat();
+        let device = device.map(|device| CandidateDevice::recall(device, registry)).transpose()?;
+        Ok(Self { octets, leaf, device })
     }
 
-    /// What the next ticket of the same lineage says.
-    pub(super) fn bind(&self, incarnation: Incarnation) -> Binding<'_> {
-        let device = self.device.as_ref().map(|device| BoundDevice {
-            leaf: device.leaf,
-            word: NO_RECORD,
-            not_after: device.not_after.as_secs(),
-            path: device.path.iter().map(PathCa::bind).collect(),
-        });
-        Binding { incarnation, full_at: self.full_at, device }
+    /// A session's plain text with the same behind it: what the next ticket of the lineage says, with
+    /// the time of the full handshake that it goes back to. `None` where the session's certificate
+    /// is not the device's.
+    pub(super) fn append_to(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let (leaf, sealed) = self.octets.split_at_checked(self.leaf.len())?;
+        let is_its_own = plain.get(self.leaf.clone()) == Some(leaf);
+        is_its_own.then(|| [plain, sealed].concat())
     }
 
     /// Whose connection a resumed handshake has led to, in which rustls restored `shown` as the
@@ -73,21 +67,31 @@ impl Candidate {
         self,
         shown: Option<&CertificateDer<'_>>,
     ) -> Result<Option<Verdict>, Refusal> {
-        match (shown, self.device) {
+        let Self { mut octets, leaf, device } = self;
+        match (shown, device) {
             (None, None) => Ok(None),
-            (Some(shown), Some(CandidateDevice { leaf, path, not_after })) => {
-                let sha256 = Sha256::of(shown);
+            (Some(shown), Some(CandidateDevice { path, not_after })) => {
                 let Some(PathCa::Registered { record, .. }) = path.last() else {
                     return Err(Refusal::NotProven);
                 };
-                if sha256 != leaf {
+                octets.truncate(leaf.len());
+                if **shown != *octets {
                     return Err(Refusal::NotProven);
                 }
-                let device = Device::remembered(shown, sha256, &record.authority);
+                let device = Device::remembered(octets.into(), &record.authority);
                 Ok(Some(Verdict { device, path, not_after }))
             }
             (Some(_), None) | (None, Some(_)) => Err(Refusal::NotProven),
         }
+    }
+}
+
+impl CandidateDevice {
+    /// A device whose every CA is in the state in which the ticket says it was.
+    fn recall(device: &BoundDevice<'_>, registry: &CaRegistry) -> Result<Self, Declined> {
+        let path = device.path.iter().map(|ca| recall(ca, registry)).collect::<Result<_, _>>()?;
+        let not_after = UnixTime::since_unix_epoch(Duration::from_secs(device.not_after));
+        Ok(Self { path, not_after })
     }
 }
 
@@ -96,54 +100,58 @@ impl Verdict {
     ///
     /// The words are those that the verifier saw: with the present ones, a CA that was deactivated
     /// and activated since would leave the ticket good.
-    pub(super) fn bind(&self, incarnation: Incarnation, full_at: u64) -> Binding<'_> {
+    pub(super) fn bind(
+        &self,
+        plain: &[u8],
+        incarnation: Incarnation,
+        full_at: u64,
+    ) -> Option<Binding<'_>> {
         let device = BoundDevice {
-            leaf: self.device.sha256(),
-            word: NO_RECORD,
+            leaf: find(plain, self.device.certificate())?,
             not_after: self.not_after.as_secs(),
             path: self.path.iter().map(PathCa::bind).collect(),
         };
-        Binding { incarnation, full_at, device: Some(device) }
+        Some(Binding { incarnation, full_at, device: Some(device) })
     }
 }
 
 impl PathCa {
     fn bind(&self) -> BoundCa<'_> {
-        let record = match self {
-            Self::Registered { record: SeenRecord { authority, word }, .. } => {
-                BoundRecord::Registered {
-                    serial: authority.certificate().serial().octets(),
+        match self {
+            Self::Registered { record: SeenRecord { authority, word }, serial } => {
+                BoundCa::Registered {
+                    order: authority.order(),
                     word: word.bits(),
+                    shown: serial.as_ref().map(SerialNumber::octets),
                 }
             }
-            Self::Unregistered { identity, lapsed, .. } => BoundRecord::Unregistered {
+            Self::Unregistered { identity, serial, lapsed } => BoundCa::Unregistered {
+                serial: serial.octets(),
                 subject: identity.subject(),
                 key: identity.key(),
                 word: lapsed.map_or(NO_RECORD, Word::bits),
             },
-        };
-        BoundCa { serial: self.serial().octets(), record }
+        }
     }
 }
 
 fn recall(ca: &BoundCa<'_>, registry: &CaRegistry) -> Result<PathCa, Declined> {
     let read = |octets| SerialNumber::from_octets(octets).ok_or(Declined::Unreadable);
-    match ca.record {
-        BoundRecord::Registered { serial: under, word: sealed } => {
-            // Looked up as it stands there: one that is written in another way is nobody's.
-            let Some(authority) = registry.find(under) else {
-                return Err(Declined::CaChanged(read(under)?));
-            };
+    match *ca {
+        BoundCa::Registered { order, word: sealed, shown } => {
+            let authority = registry.registered(order).ok_or(Declined::CaDeleted)?;
             let word = authority.word();
             if word.bits() != sealed || !word.is_active() {
-                return Err(Declined::CaChanged(read(under)?));
+                return Err(Declined::CaChanged(authority.certificate().serial().clone()));
             }
-            let record = SeenRecord { authority, word };
-            let serial = if ca.serial == under { None } else { Some(read(ca.serial)?) };
-            Ok(PathCa::Registered { record, serial })
+            let serial = shown.map(read).transpose()?;
+            if serial.as_ref() == Some(authority.certificate().serial()) {
+                return Err(Declined::Unreadable);
+            }
+            Ok(PathCa::Registered { record: SeenRecord { authority, word }, serial })
         }
-        BoundRecord::Unregistered { subject, key, word: sealed } => {
-            let serial = read(ca.serial)?;
+        BoundCa::Unregistered { serial, subject, key, word: sealed } => {
+            let serial = read(serial)?;
             let identity = CaIdentity::restored(subject, key);
             match registry.index().standing(&identity) {
                 Standing::Unregistered { lapsed }
@@ -157,6 +165,15 @@ fn recall(ca: &BoundCa<'_>, registry: &CaRegistry) -> Result<PathCa, Declined> {
             }
         }
     }
+}
+
+/// Where a certificate stands in a plain text that is hardly longer.
+fn find(plain: &[u8], certificate: &CertificateDer<'_>) -> Option<Range<usize>> {
+    // Few places begin alike, and the first octets are compared as one number.
+    let begin = certificate.first_chunk::<8>()?;
+    let is_there = |there: &[u8]| there.first_chunk() == Some(begin) && there == &**certificate;
+    let start = plain.windows(certificate.len()).position(is_there)?;
+    Some(start..start + certificate.len())
 }
 
 /// The word of what has no record, and has had none of late.

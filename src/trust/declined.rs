@@ -29,10 +29,10 @@ pub(super) enum Declined {
     PathExpired,
     #[error("it is for a client without a certificate, and one is required")]
     Anonymous,
-    #[error("the device's own status changed")]
-    DeviceChanged,
     #[error("the status of CA {0} changed")]
     CaChanged(SerialNumber),
+    #[error("a CA on the device's path was deleted")]
+    CaDeleted,
     #[error("what is registered about intermediate CA {0}, or its key, changed")]
     CaRegistered(SerialNumber),
 }

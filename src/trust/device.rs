@@ -27,12 +27,13 @@ use crate::certificate::{SerialNumber, Sha256, Validity};
 pub struct Device(Arc<Known>);
 
 struct Known {
-    sha256: Sha256,
+    /// Made when somebody first asks: it costs more than all else that a resumed handshake adds.
+    sha256: OnceLock<Sha256>,
     authority: Arc<Authority>,
     certificate: CertificateDer<'static>,
     /// Read when the certificate is verified. In a resumed handshake it is not, and few brokers ask
     /// for more than they know of a device that comes back.
-    facts: OnceLock<Facts>,
+    facts: OnceLock<Box<Facts>>,
 }
 
 /// What is read in the certificate.
@@ -51,32 +52,31 @@ impl Device {
         der: &CertificateDer<'_>,
         authority: &Arc<Authority>,
     ) -> Result<Self, Refusal> {
-        let facts = Facts::read(der).ok_or(Refusal::Unreadable)?.into();
-        Ok(Self::new(der, Sha256::of(der), authority, facts))
+        let facts = Box::new(Facts::read(der).ok_or(Refusal::Unreadable)?).into();
+        Ok(Self::new(der.clone().into_owned(), authority, facts))
     }
 
-    /// The device with a certificate of this fingerprint, which was read in an earlier handshake.
+    /// The device with this certificate, which was read in an earlier handshake.
     pub(super) fn remembered(
-        der: &CertificateDer<'_>,
-        sha256: Sha256,
+        certificate: CertificateDer<'static>,
         authority: &Arc<Authority>,
     ) -> Self {
-        Self::new(der, sha256, authority, OnceLock::new())
+        Self::new(certificate, authority, OnceLock::new())
     }
 
     fn new(
-        der: &CertificateDer<'_>,
-        sha256: Sha256,
+        certificate: CertificateDer<'static>,
         authority: &Arc<Authority>,
-        facts: OnceLock<Facts>,
+        facts: OnceLock<Box<Facts>>,
     ) -> Self {
-        let (certificate, authority) = (der.clone().into_owned(), Arc::clone(authority));
+        let (sha256, authority) = (OnceLock::new(), Arc::clone(authority));
         Self(Arc::new(Known { sha256, authority, certificate, facts }))
     }
 
     fn facts(&self) -> &Facts {
         // Never none: the same certificate was read once already.
-        self.0.facts.get_or_init(|| Facts::read(&self.0.certificate).unwrap_or_else(Facts::none))
+        let read = || Facts::read(&self.0.certificate).unwrap_or_else(Facts::none);
+        self.0.facts.get_or_init(|| Box::new(read()))
     }
 
     /// The subject, as `CN=…, O=…`.
@@ -109,7 +109,12 @@ impl Device {
 
     /// The SHA-256 of the certificate.
     pub fn sha256(&self) -> Sha256 {
-        self.0.sha256
+        *self.0.sha256.get_or_init(|| Sha256::of(&self.0.certificate))
+    }
+
+    /// The certificate.
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.0.certificate
     }
 
     /// The serial number of the registered CA that admitted the device: the one nearest to it,

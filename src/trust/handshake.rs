@@ -5,7 +5,7 @@
 //! their slots here. Two slots: with one, a ticket that somebody else offered would be taken for what the
 //! verifier found, and its owner's identity sealed into the next ticket.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -15,17 +15,22 @@ use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use super::state::Moment;
 use super::verdict::Verdict;
+use crate::lent::{borrow, lend, lend_to};
 
-/// Takes what the verifier of this registry found; `None` where it was not asked. To be called
-/// inside [`Observed`]'s scope or step.
-pub(crate) fn take_finding(registry: &CaRegistry) -> Option<Result<Verdict, Refusal>> {
-    with_found(registry, |found| found.finding.take()).flatten()
+/// What is known of a client when its handshake is over. Claims only: see the gate.
+#[derive(Default)]
+pub(crate) struct Claims {
+    /// What the verifier found; `None` where it was not asked.
+    pub(crate) finding: Option<Result<Verdict, Refusal>>,
+    /// What the ticket says with which the handshake was resumed. On a full one it is nothing that
+    /// anybody may believe.
+    pub(crate) candidate: Option<Candidate>,
 }
 
-/// Takes what the ticket claims with which the handshake was resumed; on a full one it is nothing
-/// that anybody may believe. To be called inside [`Observed`]'s scope or step.
-pub(crate) fn take_candidate(registry: &CaRegistry) -> Option<Candidate> {
-    with_found(registry, |found| found.candidate.take()).flatten()
+/// Takes what is known of the client of this registry's handshake, to be called inside
+/// [`Observed`]'s scope.
+pub(crate) fn take_claims(registry: &CaRegistry) -> Claims {
+    of(registry, |handshake| std::mem::take(&mut handshake.claims)).unwrap_or_default()
 }
 
 /// When the handshake began; now, where nobody observes it for this registry.
@@ -35,26 +40,26 @@ pub(super) fn moment(registry: &CaRegistry) -> Moment {
 
 /// Keeps what the verifier found, where somebody observes the handshake.
 pub(super) fn note(registry: &CaRegistry, finding: Result<Verdict, Refusal>) {
-    let _unobserved = with_found(registry, |found| found.finding = Some(finding));
+    let _unobserved = of(registry, |handshake| handshake.claims.finding = Some(finding));
 }
 
 /// Keeps what the ticket claims that was looked at last, where somebody observes the handshake.
 pub(super) fn note_candidate(registry: &CaRegistry, candidate: Option<Candidate>) {
-    let _unobserved = with_found(registry, |found| found.candidate = candidate);
+    let _unobserved = of(registry, |handshake| handshake.claims.candidate = candidate);
 }
 
 /// How many tickets were offered, with one more; `None` where nobody observes the handshake.
 pub(super) fn count_ticket(registry: &CaRegistry) -> Option<u32> {
-    with_found(registry, |found| {
-        found.tickets = found.tickets.saturating_add(1);
-        found.tickets
+    of(registry, |handshake| {
+        handshake.tickets = handshake.tickets.saturating_add(1);
+        handshake.tickets
     })
 }
 
 /// Shows what is known of the client; `None` where nobody observes the handshake.
 pub(super) fn with_known<R>(registry: &CaRegistry, look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
-    with_found(registry, |found| {
-        look(match (&found.finding, &found.candidate) {
+    of(registry, |handshake| {
+        look(match (&handshake.claims.finding, &handshake.claims.candidate) {
             (Some(Ok(verdict)), _) => Known::Believed(verdict),
             (Some(Err(_)), _) => Known::Refused,
             (None, Some(candidate)) => Known::Claimed(candidate),
@@ -63,17 +68,14 @@ pub(super) fn with_known<R>(registry: &CaRegistry, look: impl FnOnce(Known<'_>) 
     })
 }
 
-fn with_found<R>(registry: &CaRegistry, with: impl FnOnce(&mut Found) -> R) -> Option<R> {
-    of(registry, |handshake| with(handshake.found.borrow_mut().get_or_insert_default()))
-}
-
 /// The handshake that is observed, where that is one of this registry's: a connection that was made
 /// with one instance's configuration in another one's handshake tells that handshake nothing.
-fn of<R>(registry: &CaRegistry, with: impl FnOnce(&Observed) -> R) -> Option<R> {
-    let its_own = |handshake: &Observed| {
-        std::ptr::eq(handshake.registry.as_ref(), registry).then(|| with(handshake))
+fn of<R>(registry: &CaRegistry, with: impl FnOnce(&mut UnderWay) -> R) -> Option<R> {
+    let of_registry = |handshake: &mut Box<UnderWay>| {
+        let its_own = std::ptr::eq(handshake.registry.as_ref(), registry);
+        its_own.then(|| with(handshake))
     };
-    HANDSHAKE.try_with(its_own).ok().flatten()
+    borrow(&HANDSHAKE, of_registry).flatten()
 }
 
 /// What is known of the client while its handshake is under way.
@@ -89,20 +91,14 @@ pub(super) enum Known<'a> {
 }
 
 /// One handshake, and what is found in it.
-pub(crate) struct Observed {
-    /// Against which it is judged.
+pub(crate) struct Observed(Option<Box<UnderWay>>);
+
+/// In a box, since it moves into each step and out of it.
+struct UnderWay {
+    /// Against which the handshake is judged.
     registry: Arc<CaRegistry>,
     moment: Moment,
-    /// In a box, since it moves into each step and out of it.
-    found: RefCell<Option<Box<Found>>>,
-}
-
-#[derive(Default)]
-struct Found {
-    /// What the verifier found.
-    finding: Option<Result<Verdict, Refusal>>,
-    /// What a ticket claims.
-    candidate: Option<Candidate>,
+    claims: Claims,
     /// How many tickets were offered.
     tickets: u32,
 }
@@ -110,31 +106,33 @@ struct Found {
 impl Observed {
     /// A handshake that begins now.
     pub(crate) fn begin(registry: Arc<CaRegistry>) -> Self {
-        Self { registry, moment: Moment::now(), found: RefCell::default() }
+        let (claims, tickets) = (Claims::default(), 0);
+        let handshake = UnderWay { registry, moment: Moment::now(), claims, tickets };
+        Self(Some(Box::new(handshake)))
     }
 
     /// Runs the handshake.
-    pub(crate) fn scope<F: Future>(self, handshake: F) -> impl Future<Output = F::Output> {
-        HANDSHAKE.scope(self, handshake)
+    pub(crate) async fn scope<F: Future>(self, handshake: F) -> F::Output {
+        lend_to(&HANDSHAKE, self.0, handshake).await
     }
 
-    /// Runs one step of it. Where the step panics all that was found is forgotten.
+    /// What is known of the client, now that the last step is done.
+    pub(crate) fn into_claims(self) -> Claims {
+        self.0.map(|handshake| handshake.claims).unwrap_or_default()
+    }
+
+    /// Runs one step of it.
     pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
-        let registry = Arc::clone(&self.registry);
-        let so_far = Self { registry, moment: self.moment, found: self.found.take().into() };
-        let take = |handshake: &Self| handshake.found.take();
-        let (done, found) = HANDSHAKE.sync_scope(so_far, || (step(), HANDSHAKE.with(take)));
-        self.found.replace(found);
-        done
+        lend(&HANDSHAKE, &mut self.0, step)
     }
 }
 
 impl fmt::Debug for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observed").field("moment", &self.moment).finish_non_exhaustive()
+        f.debug_struct("Observed").finish_non_exhaustive()
     }
 }
 
-tokio::task_local! {
-    static HANDSHAKE: Observed;
+thread_local! {
+    static HANDSHAKE: Cell<Option<Box<UnderWay>>> = const { Cell::new(None) };
 }

@@ -57,7 +57,7 @@ pub use state::CaStatus;
 pub use verifier::{ClientAuth, DeviceVerifier};
 
 pub(crate) use change::{Deletion, Registration, StatusChange};
-pub(crate) use handshake::{Observed, take_candidate, take_finding};
+pub(crate) use handshake::{Claims, Observed, take_claims};
 pub(crate) use lifeline::Lifeline;
 pub(crate) use live::LivePolicy;
 pub(crate) use membership::Membership;

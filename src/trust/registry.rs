@@ -31,6 +31,8 @@ use crate::primitives::{DashMap, Mutex, MutexGuard};
 /// change under the same writer.
 pub struct CaRegistry {
     by_serial: Table<SerialNumber, Arc<Authority>>,
+    /// For tickets, which name a CA by when it was registered: that is short and never comes back.
+    by_order: Table<u64, Arc<Authority>>,
     index: CaIndex,
     /// Held for every change and for a page of a list, never in a handshake.
     writer: Mutex<Ledger>,
@@ -48,6 +50,7 @@ impl CaRegistry {
         Self {
             live: Arc::new(LiveIndex::new(live)),
             by_serial: Table::default(),
+            by_order: Table::default(),
             index: CaIndex::new(memory),
             writer: Mutex::default(),
             algorithms,
@@ -59,9 +62,9 @@ impl CaRegistry {
         self.by_serial.get(serial).map(|authority| Arc::clone(&authority))
     }
 
-    /// The record under the serial number of these octets.
-    pub(super) fn find(&self, octets: &[u8]) -> Option<Arc<Authority>> {
-        self.by_serial.get(octets).map(|authority| Arc::clone(&authority))
+    /// The record that was registered in this order.
+    pub(super) fn registered(&self, order: u64) -> Option<Arc<Authority>> {
+        self.by_order.get(&order).map(|authority| Arc::clone(&authority))
     }
 
     /// How many CAs are registered.
@@ -123,6 +126,7 @@ impl CaRegistry {
         }
         self.index.insert(&authority);
         self.by_serial.insert(serial, Arc::clone(&authority));
+        self.by_order.insert(authority.order(), Arc::clone(&authority));
         ledger.by_order.insert(authority.order(), Arc::clone(&authority));
         let cut = match status {
             CaStatus::Active => Cut::default(),
@@ -199,6 +203,7 @@ impl CaRegistry {
         let active_twins = self.twins_behind(&authority, CaStatus::Inactive);
         let cut = self.live.cut(&authority, Loss::Deleted);
         self.by_serial.remove(serial);
+        self.by_order.remove(&authority.order());
         self.index.remove(&authority);
         ledger.by_order.remove(&authority.order());
         drop(ledger);

@@ -40,7 +40,7 @@ impl Resumption {
         let Some(inner) = inner.filter(|inner| inner.enabled()) else {
             return Ok(None);
         };
-        let mut incarnation = [0; 16];
+        let mut incarnation = [0; 8];
         random.fill(&mut incarnation)?;
         Ok(Some(Sealing {
             inner,

@@ -159,16 +159,14 @@ impl Book {
 /// Of a second within a minute or so, of a minute within an hour or so, of an hour within days.
 fn page_of(at: u64, now: u64) -> u64 {
     let distance = at.saturating_sub(now);
-    let mut span = 1;
-    while distance / span >= COARSER && span < LONGEST_SPAN {
-        span *= COARSER;
-    }
-    at - at % span
+    let bits = distance.checked_ilog2().unwrap_or(0) / COARSER * COARSER;
+    let span = bits.min(LONGEST_SPAN);
+    at >> span << span
 }
 
-/// How many times as long the pages of the next distance are.
-const COARSER: u64 = 64;
-const LONGEST_SPAN: u64 = COARSER.pow(6);
+/// By how many powers of two the pages of the next distance are longer.
+const COARSER: u32 = 6;
+const LONGEST_SPAN: u32 = 6 * COARSER;
 /// How many entries are looked at under one lock.
 const AT_A_TIME: usize = 1000;
 /// How many empty places are kept for those who come next.

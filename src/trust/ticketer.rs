@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustls::server::ProducesTickets;
 use rustls::time_provider::TimeProvider;
-use zeroize::Zeroizing;
 
 use super::binding::Binding;
 use super::candidate::Candidate;
@@ -44,11 +43,14 @@ impl BindingTicketer {
         let incarnation = self.sealing.incarnation;
         match known {
             Known::Refused => None,
-            Known::Believed(verdict) => verdict.bind(incarnation, self.now()?).append_to(plain),
-            // With the time of the full handshake that it goes back to: a lineage has an end.
-            Known::Claimed(candidate) => candidate.bind(incarnation).append_to(plain),
+            Known::Believed(verdict) => {
+                verdict.bind(plain, incarnation, self.now()?)?.append_to(plain)
+            }
+            Known::Claimed(candidate) => candidate.append_to(plain),
             Known::Nothing if self.client_auth == ClientAuth::Required => None,
-            Known::Nothing => Candidate::anonymous(self.now()?).bind(incarnation).append_to(plain),
+            Known::Nothing => {
+                Binding { incarnation, full_at: self.now()?, device: None }.append_to(plain)
+            }
         }
     }
 
@@ -65,13 +67,15 @@ impl BindingTicketer {
         }
         let mut plain = self.sealing.inner.decrypt(ticket).ok_or(Declined::Sealed)?;
         let (length, binding) = Binding::find(&plain).ok_or(Declined::Unreadable)?;
-        let candidate = self.check(&binding)?;
+        self.check(&binding)?;
+        let device = binding.device.as_ref();
+        let candidate = Candidate::recall(&plain, length, device, &self.registry)?;
         plain.truncate(length);
         Ok((plain, candidate))
     }
 
-    /// Whether everything that a ticket rests on is as it was.
-    fn check(&self, binding: &Binding<'_>) -> Result<Candidate, Declined> {
+    /// Whether a ticket is this instance's, and from a time that counts.
+    fn check(&self, binding: &Binding<'_>) -> Result<(), Declined> {
         if binding.incarnation != self.sealing.incarnation {
             return Err(Declined::OtherInstance);
         }
@@ -83,9 +87,8 @@ impl BindingTicketer {
         }
         match &binding.device {
             None if self.client_auth == ClientAuth::Required => Err(Declined::Anonymous),
-            None => Ok(Candidate::anonymous(binding.full_at)),
             Some(device) if now > device.not_after => Err(Declined::PathExpired),
-            Some(device) => Candidate::recall(binding.full_at, device, &self.registry),
+            None | Some(_) => Ok(()),
         }
     }
 
@@ -105,9 +108,7 @@ impl ProducesTickets for BindingTicketer {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        // Wiped when it is dropped: it holds the session's secret.
         let bound = handshake::with_known(&self.registry, |known| self.bind(plain, known))??;
-        let bound = Zeroizing::new(bound);
         let ticket = self.sealing.inner.encrypt(&bound)?;
         let fits = ticket.len() <= self.sealing.largest;
         if !fits {

@@ -56,6 +56,9 @@ impl Declines {
     }
 }
 
+/// Why a ticket is declined that rests on a CA whose record is gone.
+pub(crate) const CA_DELETED: &str = "a CA on the device's path was deleted";
+
 /// Keys for tickets that belong to no instance.
 pub(crate) fn keys() -> Arc<dyn ProducesTickets> {
     rustls::crypto::aws_lc_rs::Ticketer::new().unwrap()

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mqtls::{
     ActiveCaCertificate, CaCertificate, CaStatus, Caller, CertificateMaterial, ClientAuth,
-    Handshake, InactivateCaCertificate, Instance, InstanceSpec, Instances, Memory, RegisterCa,
-    Resumption, SetSniConfig, Tickets,
+    DeleteCaCertificate, Handshake, InactivateCaCertificate, Instance, InstanceSpec, Instances,
+    Memory, RegisterCa, Resumption, SetSniConfig, Tickets,
 };
 use rustls::server::ProducesTickets;
 
@@ -46,6 +46,7 @@ impl Door {
             door.register(ca, CaStatus::Active);
         }
         door.register(&fleet.retired, CaStatus::Inactive);
+        door.register(&fleet.deleted, CaStatus::Active);
         door
     }
 
@@ -59,7 +60,8 @@ impl Door {
         operation.apply(&self.instances, &Caller::local()).unwrap();
     }
 
-    /// Deactivates all CAs and activates them again: no ticket of before is good.
+    /// Deactivates all CAs and activates them again, all but one, which it deletes: no ticket of
+    /// before is good.
     pub fn close_and_open(&self, fleet: &Fleet) {
         for ca in fleet.active() {
             let sn = CaCertificate::from_der(&ca.der).unwrap().serial().clone();
@@ -72,6 +74,10 @@ impl Door {
                 .apply(&self.instances, &Caller::local())
                 .unwrap();
         }
+        let sn = CaCertificate::from_der(&fleet.deleted.der).unwrap().serial().clone();
+        DeleteCaCertificate { mqtt_instance_id: self.instance.id().clone(), sn }
+            .apply(&self.instances, &Caller::local())
+            .unwrap();
     }
 
     pub fn handshake(&self) -> Handshake {

@@ -20,11 +20,12 @@ impl Draft {
 
     /// Takes edits one after the other, each an octet that says which one and what it needs: a
     /// place, in two octets from the start of a part; octets, behind their number in one; one of the
-    /// `pieces`, by its number in one. The length of what is sealed is adjusted by itself.
+    /// `pieces`, by its number in one; what to add to two octets, in two. The length of what is
+    /// sealed is adjusted by itself.
     pub fn edit(&mut self, mut edits: &[u8], pieces: &[Vec<u8>]) {
         let rest = &mut edits;
         while let Some(edit) = octet(rest) {
-            match edit % 12 {
+            match edit % 14 {
                 0 => overwrite(&mut self.sealed, number(rest), octets(rest)),
                 1 => insert(&mut self.sealed, number(rest), octets(rest)),
                 2 => delete(&mut self.sealed, number(rest), octet(rest)),
@@ -36,7 +37,9 @@ impl Draft {
                 8 => self.cut = number(rest),
                 9 => overwrite(&mut self.session, number(rest), octets(rest)),
                 10 => insert(&mut self.session, number(rest), octets(rest)),
-                11.. => delete(&mut self.session, number(rest), octet(rest)),
+                11 => delete(&mut self.session, number(rest), octet(rest)),
+                12 => add(&mut self.sealed, number(rest), number(rest)),
+                13.. => add(&mut self.session, number(rest), number(rest)),
             }
         }
     }
@@ -74,6 +77,12 @@ fn piece<'a>(rest: &mut &[u8], pieces: &'a [Vec<u8>]) -> &'a [u8] {
 fn overwrite(part: &mut [u8], at: u16, octets: &[u8]) {
     let at = usize::from(at).min(part.len());
     part[at..].iter_mut().zip(octets).for_each(|(old, new)| *old = *new);
+}
+
+fn add(part: &mut [u8], at: u16, more: u16) {
+    if let Some([high, low, ..]) = part.get_mut(usize::from(at)..) {
+        [*high, *low] = u16::from_be_bytes([*high, *low]).wrapping_add(more).to_be_bytes();
+    }
 }
 
 fn insert(part: &mut Vec<u8>, at: u16, octets: &[u8]) {

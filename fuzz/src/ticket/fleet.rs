@@ -9,16 +9,20 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Three registered as active, one as inactive, and two that are not.
+/// Three registered as active, one as inactive, one that is deleted later, and others that are not
+/// registered.
 pub struct Fleet {
     pub root: Ca,
     pub sub: Ca,
     /// Not valid yet, so that no path ends there.
     pub early: Ca,
     pub retired: Ca,
+    pub deleted: Ca,
     /// A twin of `early`: what a path through its key has in it.
     renewed: Ca,
     pub unregistered: Ca,
+    /// With the keys of the active ones, under names that nobody knows: each issued the next.
+    cousins: [Ca; 3],
 }
 
 impl Fleet {
@@ -30,8 +34,17 @@ impl Fleet {
         let early = below("early", 0x33, new_key(), |params| {
             params.not_before = date_time_ymd(2030, 1, 1);
         });
+        let sub = below("sub", 0x22, new_key(), |_| {});
+        let cousin = |name, serial: u8, issuer: &Ca, of: &Ca| {
+            Ca::make(name, &[serial; 8], Some(issuer), Arc::clone(&of.key), |_| {})
+        };
+        let first = cousin("cousin of root", 0x9a, &root, &root);
+        let second = cousin("cousin of sub", 0x9b, &first, &sub);
+        let third = cousin("cousin of early", 0x9c, &second, &early);
         Self {
-            sub: below("sub", 0x22, new_key(), |_| {}),
+            cousins: [first, second, third],
+            sub,
+            deleted: below("deleted", 0x88, new_key(), |_| {}),
             retired: below("retired", 0x44, new_key(), |_| {}),
             renewed: below("early", 0x55, Arc::clone(&early.key), |_| {}),
             unregistered: below("unregistered", 0x66, new_key(), |_| {}),
@@ -45,20 +58,35 @@ impl Fleet {
         [&self.root, &self.sub, &self.early]
     }
 
-    /// One of a registered CA, one below an unregistered one, and one below the twin of one that is
-    /// registered: with each other they have every kind of CA on their paths.
-    pub fn devices(&self) -> [Device; 3] {
+    /// One of a registered CA, one below an unregistered one, one below the twin of one that is
+    /// registered, one below the one that is deleted, and one below the keys of all that are active:
+    /// with each other they have every kind of CA on their paths. And one of the root whose
+    /// certificate is as long as the first one's.
+    pub fn devices(&self) -> [Device; 6] {
+        let of_sub = self.sub.device("of sub", &[], &[&self.sub]);
+        let [first, second, third] = &self.cousins;
+        let other = loop {
+            // Signatures differ in length.
+            let other = self.root.device("other", &[], &[&self.root]);
+            if other.chain[0].len() == of_sub.chain[0].len() {
+                break other;
+            }
+        };
+        let below = |ca: &Ca, name, over: &[&Ca]| ca.device(name, &[ca], over);
         [
-            self.sub.device("of sub", &[]),
-            self.unregistered.device("of unregistered", &[&self.unregistered]),
-            self.renewed.device("of renewed", &[&self.renewed]),
+            of_sub,
+            below(&self.unregistered, "of unregistered", &[&self.root]),
+            below(&self.renewed, "of renewed", &[&self.early, &self.root]),
+            below(&self.deleted, "of deleted", &[&self.root]),
+            third.device("of cousins", &[third, second, first], &[&self.root]),
+            other,
         ]
     }
 
     /// A certificate for `a.com`, which the clients believe for being below the root.
     pub fn server(&self) -> Device {
         let params = CertificateParams::new(vec!["a.com".to_owned()]).unwrap();
-        self.root.issue(params, &[])
+        self.root.issue(params, &[], &[])
     }
 }
 
@@ -66,7 +94,7 @@ pub struct Ca {
     params: CertificateParams,
     key: Arc<KeyPair>,
     pub der: CertificateDer<'static>,
-    /// As it stands in tickets.
+    /// As it stands in tickets, where it does.
     pub serial: Vec<u8>,
     /// The same, DER without the outer SEQUENCE.
     pub subject: Vec<u8>,
@@ -99,19 +127,20 @@ impl Ca {
         self.key.der_bytes()
     }
 
-    fn device(&self, name: &str, sent_along: &[&Self]) -> Device {
+    fn device(&self, name: &str, sent_along: &[&Self], over: &[&Self]) -> Device {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(params, sent_along)
+        self.issue(params, sent_along, over)
     }
 
-    fn issue(&self, mut params: CertificateParams, sent_along: &[&Self]) -> Device {
+    fn issue(&self, mut params: CertificateParams, sent_along: &[&Self], over: &[&Self]) -> Device {
         params.serial_number = Some(SerialNumber::from_slice(&[0x77; 8]));
         let key = new_key();
         let leaf = params.signed_by(key.as_ref(), &self.issuer()).unwrap().der().clone();
         let sent_along = sent_along.iter().map(|ca| ca.der.clone());
-        Device { chain: std::iter::once(leaf).chain(sent_along).collect(), key }
+        let over = over.iter().map(|ca| ca.serial.clone()).collect();
+        Device { chain: std::iter::once(leaf).chain(sent_along).collect(), key, over }
     }
 
     fn issuer(&self) -> Issuer<'_, &KeyPair> {
@@ -123,6 +152,8 @@ impl Ca {
 pub struct Device {
     pub chain: Vec<CertificateDer<'static>>,
     key: Arc<KeyPair>,
+    /// Of the registered CAs on its path, the anchor last, when nothing changes any more.
+    pub over: Vec<Vec<u8>>,
 }
 
 impl Device {

@@ -1,25 +1,37 @@
 //! A naive reading of what is sealed into a ticket, and what a door must make of it.
 
+use std::ops::Range;
+
 use super::fleet::Fleet;
 
 /// What stands behind rustls' part of a ticket, as it is written there.
 pub struct Sealed {
-    pub incarnation: [u8; 16],
+    pub incarnation: [u8; 8],
     full_at: u64,
     pub device: Option<SealedDevice>,
 }
 
 pub struct SealedDevice {
-    pub leaf: [u8; 32],
-    word: u64,
+    /// Where the device's certificate stands in rustls' part.
+    pub place: Range<usize>,
     not_after: u64,
     /// The anchor is last.
     pub path: Vec<SealedCa>,
 }
 
 pub enum SealedCa {
-    Registered { shown: Vec<u8>, serial: Vec<u8>, word: u64 },
-    Unregistered { serial: Vec<u8>, subject: Vec<u8>, point: Vec<u8>, word: u64 },
+    /// Of the certificate on the path, the serial number where it is another one than the record's.
+    Registered {
+        order: u64,
+        word: u64,
+        shown: Option<Vec<u8>>,
+    },
+    Unregistered {
+        serial: Vec<u8>,
+        subject: Vec<u8>,
+        point: Vec<u8>,
+        word: u64,
+    },
 }
 
 impl Sealed {
@@ -30,71 +42,87 @@ impl Sealed {
         let start = end.checked_sub(length)?;
         let mut rest = &plain[start..end];
         let sealed = Self::read(&mut rest)?;
-        rest.is_empty().then_some((start, sealed))
+        let within = sealed.device.as_ref().is_none_or(|device| device.place.end <= start);
+        (rest.is_empty() && within).then_some((start, sealed))
+    }
+
+    /// Where the device's certificate stands; nowhere for nobody.
+    pub fn place(&self) -> Range<usize> {
+        self.device.as_ref().map_or(0..0, |device| device.place.clone())
+    }
+
+    /// Of the registered CAs on the path, by the order of registration.
+    pub fn words(&self) -> Vec<(u64, u64)> {
+        let path = self.device.iter().flat_map(|device| &device.path);
+        let registered = path.filter_map(|ca| match ca {
+            SealedCa::Registered { order, word, .. } => Some((*order, *word)),
+            SealedCa::Unregistered { .. } => None,
+        });
+        registered.collect()
     }
 
     fn read(rest: &mut &[u8]) -> Option<Self> {
-        let [1] = take(rest, 1)? else { return None };
-        let incarnation = take(rest, 16)?.try_into().unwrap();
-        let full_at = number(rest)?;
-        let device = match take(rest, 1)? {
-            [0] => None,
-            [1] => Some(SealedDevice::read(rest)?),
+        let count = match octet(rest)? {
+            first @ 0x20..=0x29 => first - 0x20,
             _ => return None,
         };
+        let incarnation = take(rest, 8)?.try_into().unwrap();
+        let full_at = value(take(rest, 5)?);
+        let device = if count == 0 { None } else { Some(SealedDevice::read(rest, count)?) };
         Some(Self { incarnation, full_at, device })
     }
 }
 
 impl SealedDevice {
-    fn read(rest: &mut &[u8]) -> Option<Self> {
-        let leaf = take(rest, 32)?.try_into().unwrap();
-        let (word, not_after) = (number(rest)?, number(rest)?);
-        let count @ 1..=9 = take(rest, 1)?[0] else { return None };
+    fn read(rest: &mut &[u8], count: u8) -> Option<Self> {
+        let (start, length) = (place(rest)?, place(rest)?);
+        let not_after = value(take(rest, 5)?);
         let mut path = vec![];
         for _ in 0..count {
             path.push(SealedCa::read(rest)?);
         }
-        Some(Self { leaf, word, not_after, path })
+        Some(Self { place: start..start + length, not_after, path })
     }
 }
 
 impl SealedCa {
     fn read(rest: &mut &[u8]) -> Option<Self> {
-        let kind = take(rest, 1)?[0];
-        let shown = sized(rest, 1)?;
-        match kind {
-            0 => {
-                let (subject, point) = (sized(rest, 2)?, sized(rest, 2)?);
-                Some(Self::Unregistered { serial: shown, subject, point, word: number(rest)? })
+        match octet(rest)? {
+            0 => Some(Self::Registered { order: number(rest)?, word: number(rest)?, shown: None }),
+            kind @ 1..=65 => {
+                let shown = Some(take(rest, usize::from(kind) - 1)?.to_vec());
+                Some(Self::Registered { order: number(rest)?, word: number(rest)?, shown })
             }
-            1 => Some(Self::Registered { serial: shown.clone(), shown, word: number(rest)? }),
-            2 => {
-                let serial = sized(rest, 1)?;
-                let word = number(rest)?;
-                (serial != shown).then_some(Self::Registered { shown, serial, word })
+            kind @ 66..=130 => {
+                let serial = take(rest, usize::from(kind) - 66)?.to_vec();
+                let (subject, point) = (long(rest)?, long(rest)?);
+                Some(Self::Unregistered { serial, subject, point, word: number(rest)? })
             }
-            _ => None,
+            131.. => None,
         }
     }
 
     /// It as it is written.
     pub fn write(&self) -> Vec<u8> {
-        let short = |part: &[u8]| [&[u8::try_from(part.len()).unwrap()], part].concat();
+        let short =
+            |from: usize, part: &[u8]| [&[u8::try_from(from + part.len()).unwrap()], part].concat();
         let long = |part: &[u8]| [&u16::try_from(part.len()).unwrap().to_be_bytes(), part].concat();
         match self {
+            Self::Registered { order, word, shown } => {
+                let shown = shown.as_ref().map_or(vec![0], |serial| short(1, serial));
+                [shown, written(*order), written(*word)].concat()
+            }
             Self::Unregistered { serial, subject, point, word } => {
-                let word = word.to_be_bytes().to_vec();
-                [vec![0], short(serial), long(subject), long(point), word].concat()
-            }
-            Self::Registered { shown, serial, word } if shown == serial => {
-                [&[1], &short(serial)[..], &word.to_be_bytes()].concat()
-            }
-            Self::Registered { shown, serial, word } => {
-                [&[2], &short(shown)[..], &short(serial), &word.to_be_bytes()].concat()
+                [short(66, serial), long(subject), long(point), written(*word)].concat()
             }
         }
     }
+}
+
+/// A number as it is written: without zeros at the front, behind its length.
+pub fn written(number: u64) -> Vec<u8> {
+    let octets: Vec<_> = number.to_be_bytes().into_iter().skip_while(|it| *it == 0).collect();
+    [&[u8::try_from(octets.len()).unwrap()], &octets[..]].concat()
 }
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
@@ -106,39 +134,87 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-fn number(rest: &mut &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(take(rest, 8)?.try_into().unwrap()))
+fn octet(rest: &mut &[u8]) -> Option<u8> {
+    Some(take(rest, 1)?[0])
 }
 
-/// What stands behind its length in so many octets.
-fn sized(rest: &mut &[u8], octets: usize) -> Option<Vec<u8>> {
-    let length = take(rest, octets)?.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet));
+fn value(octets: &[u8]) -> u64 {
+    octets.iter().fold(0, |sum, octet| sum * 256 + u64::from(*octet))
+}
+
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    let length @ 0..=8 = octet(rest)? else { return None };
+    match take(rest, length.into())? {
+        [0, ..] => None,
+        octets => Some(value(octets)),
+    }
+}
+
+fn place(rest: &mut &[u8]) -> Option<usize> {
+    Some(usize::try_from(value(take(rest, 2)?)).unwrap())
+}
+
+/// What stands behind its length in two octets.
+fn long(rest: &mut &[u8]) -> Option<Vec<u8>> {
+    let length = place(rest)?;
     take(rest, length).map(<[u8]>::to_vec)
 }
 
 /// What a door holds a ticket against, as its own tickets tell it.
-#[derive(Default)]
 pub struct Facts {
-    pub incarnation: [u8; 16],
+    pub incarnation: [u8; 8],
     pub takes_anonymous: bool,
-    /// Of the active CAs, by serial number.
-    pub words: Vec<(Vec<u8>, u64)>,
+    active: Vec<Record>,
+    /// The words of when CAs were last inactive, by their keys; 0 for a key that never was.
+    lapses: Vec<(Vec<u8>, u64)>,
+}
+
+/// Of an active CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub serial: Vec<u8>,
+    /// In which it was registered.
+    pub order: u64,
+    pub word: u64,
 }
 
 impl Facts {
-    /// Learns from a ticket that is good.
-    pub fn learn(&mut self, sealed: &Sealed) {
-        self.incarnation = sealed.incarnation;
-        for ca in sealed.device.iter().flat_map(|device| &device.path) {
-            if let SealedCa::Registered { serial, word, .. } = ca {
-                self.words.push((serial.clone(), *word));
-            }
-        }
+    /// Before there is a ticket.
+    pub fn none(takes_anonymous: bool) -> Self {
+        Self { incarnation: [0; 8], takes_anonymous, active: vec![], lapses: vec![] }
     }
 
-    /// An active CA's serial number with its word.
-    pub fn word(&self, serial: &[u8]) -> (Vec<u8>, u64) {
-        self.words.iter().find(|(known, _)| known == serial).unwrap().clone()
+    /// Learns from a ticket that is good, whose path leads over the CAs of these serial numbers.
+    pub fn learn(&mut self, sealed: &Sealed, over: &[Vec<u8>]) {
+        self.incarnation = sealed.incarnation;
+        let mut over = over.iter();
+        for ca in sealed.device.iter().flat_map(|device| &device.path) {
+            match ca {
+                SealedCa::Registered { order, word, .. } => {
+                    let serial = over.next().unwrap().clone();
+                    note(&mut self.active, Record { serial, order: *order, word: *word });
+                }
+                SealedCa::Unregistered { point, word, .. } => {
+                    note(&mut self.lapses, (point.clone(), *word));
+                }
+            }
+        }
+        assert_eq!(over.next(), None);
+    }
+
+    /// What is known of the active CA of this serial number.
+    pub fn record(&self, serial: &[u8]) -> &Record {
+        self.active.iter().find(|known| known.serial == serial).unwrap()
+    }
+
+    /// The serial number of the active CA that was registered in this order.
+    pub fn serial(&self, order: u64) -> &[u8] {
+        &self.active.iter().find(|known| known.order == order).unwrap().serial
+    }
+
+    /// The word of when a CA with this key was last inactive.
+    pub fn lapse(&self, point: &[u8]) -> u64 {
+        self.lapses.iter().find(|(known, _)| known == point).map_or(0, |(_, word)| *word)
     }
 
     /// Whether a ticket that says this is to be opened.
@@ -147,25 +223,31 @@ impl Facts {
         self.incarnation == sealed.incarnation
             && (a_day_ago..=now).contains(&sealed.full_at)
             && sealed.device.as_ref().map_or(self.takes_anonymous, |device| {
-                device.word == 0
-                    && now <= device.not_after
-                    && device.path.iter().all(|ca| self.hold_for(ca, fleet))
+                now <= device.not_after && device.path.iter().all(|ca| self.hold_for(ca, fleet))
             })
     }
 
     fn hold_for(&self, ca: &SealedCa, fleet: &Fleet) -> bool {
         match ca {
-            SealedCa::Registered { shown, serial, word } => {
-                self.words.iter().any(|(known, now)| known == serial && now == word)
-                    && (shown == serial || is_serial(shown))
+            SealedCa::Registered { order, word, shown } => {
+                let known = self.active.iter().find(|it| it.order == *order && it.word == *word);
+                let is_another =
+                    |known: &Record, it: &Vec<u8>| is_serial(it) && *it != known.serial;
+                known.is_some_and(|known| shown.iter().all(|it| is_another(known, it)))
             }
             SealedCa::Unregistered { serial, subject, point, word } => {
-                // Every registered CA was inactive once, and nobody can know the word of then.
-                let was_inactive = fleet.active().iter().any(|ca| ca.point() == point);
-                let never_was = !was_inactive && fleet.retired.point() != point;
-                is_serial(serial) && never_was && !subject.is_empty() && *word == 0
+                let is = |ca: &&super::fleet::Ca| ca.subject == *subject && ca.point() == point;
+                let is_active = fleet.active().iter().any(is);
+                let is_inactive = fleet.retired.point() == point;
+                is_serial(serial) && !is_active && !is_inactive && *word == self.lapse(point)
             }
         }
+    }
+}
+
+fn note<T: PartialEq>(known: &mut Vec<T>, fact: T) {
+    if !known.contains(&fact) {
+        known.push(fact);
     }
 }
 

@@ -18,8 +18,8 @@ use super::fleet::{Device, Fleet};
 
 /// A client with tickets of its own for one door.
 pub struct Visitor {
-    /// Which certificate it shows; none where it is anonymous.
-    pub certificate: Option<Vec<u8>>,
+    /// None where it is anonymous.
+    pub device: Option<Arc<Device>>,
     config: Arc<ClientConfig>,
     purse: Arc<Purse>,
     /// What its tickets say, the one that it offers next at the end.
@@ -28,7 +28,7 @@ pub struct Visitor {
 
 impl Visitor {
     pub fn new(
-        device: Option<&Device>,
+        device: Option<&Arc<Device>>,
         fleet: &Fleet,
         version: &'static SupportedProtocolVersion,
     ) -> Self {
@@ -46,13 +46,22 @@ impl Visitor {
         };
         let purse = Arc::new(Purse::default());
         config.resumption = rustls::client::Resumption::store(Arc::clone(&purse) as _);
-        let certificate = device.map(|device| device.chain[0].to_vec());
-        Self { certificate, config: Arc::new(config), purse, plain: vec![] }
+        Self { device: device.cloned(), config: Arc::new(config), purse, plain: vec![] }
+    }
+
+    /// Which one it shows.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.device.as_ref().map(|device| &*device.chain[0])
     }
 
     /// Of the certificate.
     pub fn sha256(&self) -> Option<Sha256> {
-        self.certificate.as_ref().map(|der| Sha256::of(der))
+        self.certificate().map(Sha256::of)
+    }
+
+    /// The serial numbers of the registered CAs on its path.
+    pub fn over(&self) -> &[Vec<u8>] {
+        self.device.as_ref().map_or(&[], |device| &device.over)
     }
 
     /// What the ticket says that it offers next. Gets new ones by a full handshake where it has
@@ -77,21 +86,21 @@ impl Visitor {
         self.purse.lock().tls12.is_none() || says.starts_with(&genuine[..UP_TO_THE_SECRET])
     }
 
-    /// Comes to the door with its next ticket, which says this there.
+    /// Comes to the door with its next ticket, which says this there; also what is sealed next.
     pub fn come(
         &mut self,
         door: &Door,
         says: &[u8],
-    ) -> (Handshake, Result<ServerConnection, Error>) {
-        door.glass.say(Some(says));
-        let shaken = self.shake(door);
-        door.glass.say(None);
+    ) -> (Handshake, Result<ServerConnection, Error>, Vec<Vec<u8>>) {
         door.glass.take_sealed();
+        door.glass.say(Some(says));
+        let (context, shaken) = self.shake(door);
+        door.glass.say(None);
         let left = self.purse.lock().tls13.len();
         if self.purse.lock().tls12.is_none() {
             self.plain.truncate(left);
         }
-        shaken
+        (context, shaken, door.glass.take_sealed())
     }
 
     fn shake(&self, door: &Door) -> (Handshake, Result<ServerConnection, Error>) {
