@@ -101,6 +101,14 @@ pub enum Cause {
     /// Entries of the `SniConfig` cannot be served.
     #[error(transparent)]
     Sni(#[from] SniConfigRefused),
+    /// The `SniConfig` has more names than the instance may have.
+    #[error("the SniConfig has {names} names, the instance may have {limit}")]
+    TooManyNames {
+        /// How many names and wildcards it has.
+        names: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The CA could not be registered.
     #[error(transparent)]
     Register(#[from] RegisterError),
@@ -128,12 +136,15 @@ impl Cause {
             | Self::PageSize(_)
             | Self::SniSyntax(_)
             | Self::Sni(_)
+            | Self::TooManyNames { .. }
             | Self::CaName(_) => ErrorCode::ParameterFieldCheckFailed,
             Self::Register(error) => match error {
                 RegisterError::AlreadyRegistered { .. } | RegisterError::SerialInUse(_) => {
                     ErrorCode::SnNotUnique
                 }
-                RegisterError::TooManyTwins(_) => ErrorCode::CaNumExceed,
+                RegisterError::TooManyTwins(_) | RegisterError::TooManyCas(_) => {
+                    ErrorCode::CaNumExceed
+                }
                 RegisterError::Expired { .. }
                 | RegisterError::UnsupportedKey(_)
                 | RegisterError::RsaKeySize { .. }

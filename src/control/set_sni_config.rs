@@ -1,16 +1,19 @@
 //! `SetSniConfig`.
 
+use std::collections::BTreeSet;
+
 use super::answers::OperationPage;
 use super::call::{self, Action};
 use super::caller::Caller;
 use super::error::{Cause, OperationError};
 use super::parameters::Parameters;
 use super::request_id::RequestId;
-use super::sni_config::SniConfig;
-use super::sni_faults::EntryWarning;
+use super::sni_config::{SniConfig, SniEntry};
+use super::sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused};
 use super::sni_plan::{Loading, SniPlan};
 use crate::id::{CertificateId, InstanceId};
-use crate::instance::Instances;
+use crate::instance::{ClaimError, Instance, Instances};
+use crate::name::NamePattern;
 
 /// Replaces the whole certificate map of an instance.
 ///
@@ -101,6 +104,7 @@ impl SetSniConfig {
         caller: &Caller,
     ) -> Result<SetSniConfigResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
+            self.check_number_of_names(&instance)?;
             let now = call::now(&instance)?;
             let mut publisher = instance.sni_publisher();
             let current = instance.sni().table();
@@ -113,7 +117,17 @@ impl SetSniConfig {
             let plan = SniPlan::make(&self.default_certificate, &self.sni_config, from)?;
             let unchanged = current.filter(|table| *table.map() == plan.map);
             let changed = unchanged.is_none();
-            let table = unchanged.unwrap_or_else(|| publisher.publish(plan.map));
+            let table = match unchanged {
+                Some(table) => table,
+                None => {
+                    instances.publish(&instance, &mut publisher, plan.map).map_err(|error| {
+                        match error {
+                            ClaimError::Removed => Cause::NoSuchInstance(instance.id().clone()),
+                            ClaimError::Taken(names) => self.refuse_taken(&names).into(),
+                        }
+                    })?
+                }
+            };
             tracing::info!(
                 action = ACTION.name, %request_id, instance = %instance.id(), changed,
                 default_certificate = %self.default_certificate, entries = self.sni_config.len(),
@@ -128,6 +142,27 @@ impl SetSniConfig {
                 warnings: plan.warnings,
             })
         })
+    }
+}
+
+impl SetSniConfig {
+    /// Before any certificate is loaded: a name counts once, however many key types it has.
+    fn check_number_of_names(&self, instance: &Instance) -> Result<(), Cause> {
+        let Some(limit) = instance.max_names() else { return Ok(()) };
+        let names: BTreeSet<_> = self.sni_config.entries().map(|(_, it)| &it.pattern).collect();
+        let names = names.len();
+        if names > limit { Err(Cause::TooManyNames { names, limit }) } else { Ok(()) }
+    }
+
+    /// The entries whose names another instance has claimed.
+    fn refuse_taken(&self, names: &[NamePattern]) -> SniConfigRefused {
+        let entries = self.sni_config.entries();
+        let taken = entries.filter(|(_, entry)| names.contains(&entry.pattern));
+        let error = |(index, entry): (usize, &SniEntry)| EntryError {
+            place: Place::Entry(index),
+            fault: EntryFault::NameTaken(entry.pattern.clone()),
+        };
+        SniConfigRefused { errors: taken.map(error).collect() }
     }
 }
 

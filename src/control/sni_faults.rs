@@ -71,6 +71,9 @@ pub enum EntryFault {
         /// From when until when it was valid.
         validity: Validity,
     },
+    /// On the shared listener the name is covered by what another instance has claimed, or covers it.
+    #[error("{0} belongs to another instance on the shared listener")]
+    NameTaken(NamePattern),
     /// The name stands twice with certificates of the same key type.
     #[error("{pattern} stands in entry {first} already, with an {key_type} certificate too")]
     Duplicate {

@@ -6,6 +6,7 @@ use rustls::{HandshakeKind, ServerConnection};
 use rustls_pki_types::CertificateDer;
 
 use super::admission::Admission;
+use super::route::Route;
 use super::tenant::Instance;
 use crate::sni::Pinned;
 use crate::trust::{Admitted, Claims, ClientAuth, Moment, Observed, Refusal, Verdict};
@@ -21,12 +22,11 @@ pub(crate) struct HandshakeContext {
 }
 
 impl HandshakeContext {
-    /// Opens a context at this moment. `None` where the instance has no certificates yet, or was
-    /// removed.
-    pub(crate) fn open(instance: &Instance) -> Option<Self> {
-        instance.trust().check_open().ok()?;
-        let pinned = Pinned::to(instance.sni().table()?);
-        Some(Self { pinned, observed: Observed::begin(instance.trust_shared()) })
+    /// Opens a context at this moment. `None` where the instance was removed.
+    pub(crate) fn open(route: Route) -> Option<Self> {
+        let trust = route.instance().trust_shared();
+        trust.check_open().ok()?;
+        Some(Self { pinned: route.pin(), observed: Observed::begin(trust) })
     }
 
     /// Runs a handshake in this context. rustls reads the ClientHello when a connection is made of

@@ -7,12 +7,17 @@ use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::{CipherSuite, SignatureScheme};
 
+use super::claims::{ClaimError, Claims};
+use super::route::{NoRoute, Route};
 use super::spec::InstanceSpec;
 use super::stats::{Counters, Stats};
 use super::tenant::Instance;
 use crate::certificate::CertificateSource;
 use crate::id::InstanceId;
+use crate::name::HostName;
+use crate::sni::{CertificateSet, Offer, SniMap, SniPublisher, SniTable, Suites};
 use crate::trust::LiveChange;
 
 /// All MQTT instances of one broker, with the crypto provider and the certificate source that they
@@ -22,7 +27,10 @@ pub struct Instances(Arc<Shared>);
 
 struct Shared {
     by_id: DashMap<InstanceId, Arc<Instance>, RandomState>,
+    claims: Claims,
     provider: Arc<CryptoProvider>,
+    /// The provider's.
+    suites: Suites,
     source: Box<dyn CertificateSource>,
     clock: Arc<dyn TimeProvider>,
     counters: Arc<Counters>,
@@ -44,6 +52,8 @@ impl Instances {
     ) -> Self {
         Self(Arc::new(Shared {
             by_id: DashMap::default(),
+            claims: Claims::default(),
+            suites: Suites::of(&provider),
             provider,
             source: Box::new(source),
             clock,
@@ -57,7 +67,7 @@ impl Instances {
     ///
     /// # Errors
     ///
-    /// When the id is taken, when the crypto provider has no usable cipher suites, and when there is
+    /// When the id or an endpoint is taken, when the crypto provider has no usable cipher suites, and when there is
     /// no randomness for ticket keys.
     pub fn create(&self, spec: InstanceSpec) -> Result<Arc<Instance>, CreateError> {
         let shared = &self.0;
@@ -75,6 +85,9 @@ impl Instances {
         match shared.by_id.entry(id) {
             Entry::Occupied(taken) => Err(CreateError::Exists(taken.key().clone())),
             Entry::Vacant(free) => {
+                if instance.is_shared() {
+                    shared.claims.join(&instance).map_err(CreateError::NameTaken)?;
+                }
                 free.insert(Arc::clone(&instance));
                 Ok(instance)
             }
@@ -88,16 +101,21 @@ impl Instances {
 
     /// Removes an instance. When this has returned its connections are over, none of its tickets
     /// resumes anything, also not with another instance of the same id, and no handshake is admitted
-    /// to it. Whoever still holds it holds an instance that refuses everybody: an
+    /// to it; its names are free. Whoever still holds it holds an instance that refuses everybody: an
     /// [`Acceptor`](crate::Acceptor) that is bound to it, say. `None` where there is none, or where
     /// another call has removed it meanwhile.
     ///
-    /// Takes time in proportion to its connections, and waits for reads and writes that are under
-    /// way; an async caller wraps it in `spawn_blocking`.
+    /// Takes time in proportion to its connections and names, and waits for reads and writes that are
+    /// under way, and for a [`SetSniConfig`](crate::SetSniConfig) that is; an async caller wraps it in `spawn_blocking`.
     pub fn remove(&self, id: &InstanceId) -> Option<LiveChange> {
         let instance = self.get(id)?;
         // Its id is taken until it is over, and who removes it, too, waits for that.
         let live = instance.trust().close();
+        {
+            // No change of its map is under way, and none that comes later claims anything.
+            let _publisher = instance.sni_publisher();
+            self.0.claims.leave(&instance);
+        }
         let removed = |_: &_, known: &Arc<Instance>| Arc::ptr_eq(known, &instance);
         self.0.by_id.remove_if(id, removed)?;
         tracing::info!(instance = %id, connections_ended = live.ended, "instance removed");
@@ -107,6 +125,51 @@ impl Instances {
     /// How the connections of all instances ended up so far.
     pub fn stats(&self) -> Stats {
         self.0.counters.snapshot()
+    }
+
+    /// Where a client goes on the shared listener that asks for this name, in whatever case, with
+    /// these signature schemes and cipher suites: for accept loops of the embedder's own. `None` where
+    /// no instance answers for the name.
+    pub fn route(
+        &self,
+        server_name: &str,
+        schemes: &[SignatureScheme],
+        suites: &[CipherSuite],
+    ) -> Option<Route> {
+        self.find(server_name, schemes, suites).ok()
+    }
+
+    pub(crate) fn find(
+        &self,
+        server_name: &str,
+        schemes: &[SignatureScheme],
+        suites: &[CipherSuite],
+    ) -> Result<Route, NoRoute> {
+        let Shared { claims, suites: ours, .. } = self.0.as_ref();
+        claims.route(server_name, &Offer::new(ours, schemes, suites))
+    }
+
+    /// Publishes the next map of an instance, and with it the names that are its own on the shared
+    /// listener. All or nothing.
+    pub(crate) fn publish(
+        &self,
+        instance: &Arc<Instance>,
+        publisher: &mut SniPublisher,
+        map: SniMap<CertificateSet>,
+    ) -> Result<Arc<SniTable>, ClaimError> {
+        if !instance.is_shared() {
+            return Ok(publisher.publish(map));
+        }
+        self.0.claims.publish(instance, publisher, map)
+    }
+
+    /// Every instance.
+    pub(crate) fn all(&self) -> Vec<Arc<Instance>> {
+        self.0.by_id.iter().map(|instance| Arc::clone(&instance)).collect()
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.0.counters
     }
 
     pub(crate) fn source(&self) -> &dyn CertificateSource {
@@ -127,6 +190,9 @@ pub enum CreateError {
     /// There is one with this id.
     #[error("there already is an instance {0}")]
     Exists(InstanceId),
+    /// Another instance on the shared listener has claimed an endpoint, or a wildcard that covers it.
+    #[error("{0} belongs to another instance on the shared listener")]
+    NameTaken(HostName),
     /// rustls can make no configuration with the crypto provider.
     #[error("the crypto provider cannot serve TLS")]
     Provider(#[source] rustls::Error),

@@ -6,9 +6,12 @@
 //! becomes an answer and the connection one that is live.
 
 mod admission;
+mod claims;
 mod handshake;
 mod instances;
 mod own_handshake;
+mod rate;
+mod route;
 mod spec;
 mod stats;
 mod tenant;
@@ -16,8 +19,12 @@ mod tenant;
 pub use admission::Admission;
 pub use instances::{CreateError, Instances};
 pub use own_handshake::Handshake;
+pub use route::Route;
 pub use spec::InstanceSpec;
 pub use stats::{Outcome, Stats};
 pub use tenant::Instance;
 
+pub(crate) use claims::ClaimError;
 pub(crate) use handshake::{HandshakeContext, went_unanswered};
+pub(crate) use route::NoRoute;
+pub(crate) use stats::Counters;

@@ -7,6 +7,7 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::admission::Admission;
 use super::handshake::HandshakeContext;
+use super::route::Route;
 use super::tenant::Instance;
 use crate::trust::Refusal;
 
@@ -54,6 +55,16 @@ pub struct Handshake {
 }
 
 impl Handshake {
+    pub(super) fn begin(route: Route) -> Option<Self> {
+        let instance = Arc::clone(route.instance());
+        Some(Self { instance, context: HandshakeContext::open(route)? })
+    }
+
+    /// The instance.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
     /// The configuration to make the connection with. Outside of a step it resumes nothing.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.instance.config_for(None::<std::iter::Empty<&[u8]>>)
@@ -85,6 +96,14 @@ impl Handshake {
     }
 }
 
+impl Route {
+    /// Begins a handshake in an accept loop of the embedder's own, as [`Instance::handshake`] does, for
+    /// the client that asked for the name. `None` where the instance was removed meanwhile.
+    pub fn handshake(self) -> Option<Handshake> {
+        Handshake::begin(self)
+    }
+}
+
 impl Instance {
     /// Begins a handshake in an accept loop of the embedder's own. `None` before the first
     /// [`SetSniConfig`](crate::SetSniConfig), and once the instance is removed.
@@ -92,8 +111,7 @@ impl Instance {
     /// From now on changes count as made during the handshake: begin it when the ClientHello is
     /// there, not while the client is waited for.
     pub fn handshake(self: &Arc<Self>) -> Option<Handshake> {
-        let context = HandshakeContext::open(self)?;
-        Some(Handshake { instance: Arc::clone(self), context })
+        Handshake::begin(Route::to(self)?)
     }
 }
 

@@ -1,8 +1,10 @@
 //! What an instance is created from.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::id::InstanceId;
+use crate::name::HostName;
 use crate::trust::{ClientAuth, LivePolicy, Resumption};
 
 /// What an [`Instance`](super::Instance) is created from: its id, and what differs from the
@@ -14,6 +16,10 @@ pub struct InstanceSpec {
     pub(super) client_auth: ClientAuth,
     pub(super) live: LivePolicy,
     pub(super) resumption: Resumption,
+    pub(super) shared: Option<Box<[HostName]>>,
+    pub(super) max_cas: Option<usize>,
+    pub(super) max_names: Option<usize>,
+    pub(super) handshakes_per_second: Option<NonZeroU32>,
 }
 
 impl InstanceSpec {
@@ -25,6 +31,10 @@ impl InstanceSpec {
             client_auth: ClientAuth::default(),
             live: LivePolicy::default(),
             resumption: Resumption::default(),
+            shared: None,
+            max_cas: None,
+            max_names: None,
+            handshakes_per_second: None,
         }
     }
 
@@ -36,6 +46,46 @@ impl InstanceSpec {
     /// Whether and how clients may resume their sessions.
     pub fn resumption(self, resumption: Resumption) -> Self {
         Self { resumption, ..self }
+    }
+
+    /// Lets clients reach the instance through [`Acceptor::shared`](crate::Acceptor::shared), by each
+    /// name that its `SniConfig` covers and by these `endpoints`, which are its own from its creation
+    /// to its removal. Asked for an endpoint that no entry covers, it answers with its default
+    /// certificate.
+    ///
+    /// No name is of use to two instances on the shared listener: a name, or a wildcard with a name
+    /// that it covers, belongs to whoever claimed it first. Instances on listeners of their own, which
+    /// do not say this, claim nothing and may have any.
+    pub fn shared(self, endpoints: impl IntoIterator<Item = HostName>) -> Self {
+        Self { shared: Some(endpoints.into_iter().collect()), ..self }
+    }
+
+    /// How many CAs may be registered; one more is refused with `CaNumExceed`. Without this there is no
+    /// limit, here as below.
+    pub fn max_cas(self, max_cas: usize) -> Self {
+        Self { max_cas: Some(max_cas), ..self }
+    }
+
+    /// How many names and wildcards a `SniConfig` may have; one with more is refused.
+    pub fn max_names(self, max_names: usize) -> Self {
+        Self { max_names: Some(max_names), ..self }
+    }
+
+    /// How many connections may be up, those included that were ended and that their owner has not
+    /// dropped yet. One more is refused: by an [`Acceptor`](crate::Acceptor) before its handshake
+    /// where it can tell by then, by the gate otherwise.
+    pub fn max_connections(mut self, max_connections: usize) -> Self {
+        self.live.max_connections = Some(max_connections);
+        self
+    }
+
+    /// How many handshakes an [`Acceptor`](crate::Acceptor) takes in a second, on average; as many at
+    /// once where none came for a second. One more is refused before anything is computed
+    /// ([`Refused::TooManyHandshakes`](crate::Refused::TooManyHandshakes)). Counted is each whole
+    /// ClientHello, whatever comes of it. On a listener that many share this keeps one of them from
+    /// taking the permits of all.
+    pub fn handshakes_per_second(self, handshakes: NonZeroU32) -> Self {
+        Self { handshakes_per_second: Some(handshakes), ..self }
     }
 
     /// Leaves connections up when a CA that let them in is deactivated or deleted. They stay for as

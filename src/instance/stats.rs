@@ -43,7 +43,7 @@ outcomes! {
     ClientGone,
     /// The client ended the handshake with an alert of its own.
     ClientAlert,
-    /// The instance has no certificate map yet, or was removed.
+    /// The name leads to no instance, or to one that has no certificate map yet or was removed.
     UnrecognizedName,
     /// No certificate that the client can use.
     NoUsableCertificate,
@@ -69,6 +69,10 @@ outcomes! {
     NotProven,
     /// The instance was removed.
     InstanceRemoved,
+    /// As many connections of the instance were up as may be.
+    TooManyConnections,
+    /// The instance had taken as many handshakes of late as it takes.
+    TooManyHandshakes,
     /// It came when the acceptor was draining.
     Draining,
     /// No whole handshake before the end of a drain.
@@ -102,6 +106,7 @@ impl From<&Refusal> for Outcome {
             Refusal::NoTime => Self::NoTime,
             Refusal::NotProven => Self::NotProven,
             Refusal::InstanceRemoved => Self::InstanceRemoved,
+            Refusal::TooManyConnections => Self::TooManyConnections,
         }
     }
 }
@@ -170,6 +175,6 @@ mod tests {
         for (times, (outcome, count)) in (1..).zip(stats.iter()) {
             assert_eq!(count, times, "{outcome:?}");
         }
-        assert_eq!(stats.refused(), (2..=25).sum::<u64>(), "neither the first nor the last");
+        assert_eq!(stats.refused(), (2..=27).sum::<u64>(), "neither the first nor the last");
     }
 }

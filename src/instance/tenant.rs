@@ -10,9 +10,11 @@ use rustls::time_provider::TimeProvider;
 use rustls::{Error, ServerConfig};
 use rustls_pki_types::UnixTime;
 
+use super::rate::Rate;
 use super::spec::InstanceSpec;
 use super::stats::Counters;
 use crate::id::InstanceId;
+use crate::name::HostName;
 use crate::sni::{SniPublisher, SniResolver, StillHeld};
 use crate::trust::{BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Sealing};
 
@@ -24,6 +26,9 @@ use crate::trust::{BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Seal
 pub struct Instance {
     id: InstanceId,
     client_auth: ClientAuth,
+    shared: Option<Box<[HostName]>>,
+    max_names: Option<usize>,
+    rate: Option<Rate>,
     sni: Arc<SniResolver>,
     trust: Arc<CaRegistry>,
     verifier: Arc<DeviceVerifier>,
@@ -50,7 +55,7 @@ impl Instance {
         let sni_publisher = SniPublisher::new(&provider);
         let sni = Arc::clone(sni_publisher.resolver());
         let lineage = sealing.as_ref().map_or(Duration::ZERO, |sealing| sealing.lineage);
-        let trust = Arc::new(CaRegistry::new(algorithms, spec.live, lineage));
+        let trust = Arc::new(CaRegistry::new(algorithms, spec.live, spec.max_cas, lineage));
         let verifier =
             Arc::new(DeviceVerifier::new(Arc::clone(&trust), spec.client_auth, algorithms));
         let mut config =
@@ -72,6 +77,9 @@ impl Instance {
         Ok(Self {
             id: spec.id,
             client_auth: spec.client_auth,
+            shared: spec.shared,
+            max_names: spec.max_names,
+            rate: spec.handshakes_per_second.map(Rate::per_second),
             sni,
             trust,
             verifier,
@@ -93,6 +101,16 @@ impl Instance {
     /// Whether its clients must, may or cannot show a certificate.
     pub fn client_auth(&self) -> ClientAuth {
         self.client_auth
+    }
+
+    /// Whether clients reach it through [`Acceptor::shared`](crate::Acceptor::shared).
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// The names that lead to it on the shared listener whatever its certificates are for.
+    pub fn endpoints(&self) -> &[HostName] {
+        self.shared.as_deref().unwrap_or_default()
     }
 
     /// Which certificates it shows: for reading.
@@ -177,6 +195,16 @@ impl Instance {
     ) -> Arc<ServerConfig> {
         let overlaps = offered.is_some_and(|mut offered| offered.any(|name| ALPN.contains(&name)));
         Arc::clone(if overlaps { &self.config_with_alpn } else { &self.config })
+    }
+
+    /// How many names and wildcards its `SniConfig` may have.
+    pub(crate) fn max_names(&self) -> Option<usize> {
+        self.max_names
+    }
+
+    /// Whether one more handshake may begin; then it counts.
+    pub(crate) fn takes_handshake(&self) -> bool {
+        self.rate.as_ref().is_none_or(Rate::take)
     }
 
     pub(crate) fn provider(&self) -> &CryptoProvider {

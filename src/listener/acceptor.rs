@@ -15,15 +15,16 @@ use super::backoff::Backoff;
 use super::connection::Connection;
 use super::entrance::{Drained, Entrance};
 use super::handshake::TurnedAway;
+use super::hosts::Hosts;
 use super::panics;
 use super::passage::Passage;
 use super::permits::{Limits, Permits};
 use super::refused::Refused;
 use super::room::Room;
 use super::sweeper::Sweeper;
-use crate::instance::{Instance, Outcome};
+use crate::instance::{Instance, Instances, Outcome};
 
-/// Takes streams through the TLS handshake of one instance. Cheap to clone; clones share the
+/// Takes streams through the TLS handshake of one instance, or of the one that each asks for. Cheap to clone; clones share the
 /// permits, the queue before them and every other limit, and one [`drain`](Self::drain) is for all
 /// of them. A setter that changes a limit begins a count of its own: set limits before cloning.
 ///
@@ -34,7 +35,7 @@ use crate::instance::{Instance, Outcome};
 #[derive(Clone)]
 #[must_use]
 pub struct Acceptor {
-    instance: Arc<Instance>,
+    hosts: Hosts,
     passage: Passage,
     entrance: Arc<Entrance>,
     backoff: Arc<Backoff>,
@@ -44,8 +45,34 @@ pub struct Acceptor {
 impl Acceptor {
     /// An acceptor whose every connection belongs to `instance`, whatever server name it asks for.
     pub fn new(instance: &Arc<Instance>) -> Self {
+        Self::of(Hosts::One(Arc::clone(instance)))
+    }
+
+    /// An acceptor for all instances that share a listener ([`InstanceSpec::shared`]), those that are
+    /// created later among them. The server name that a client asks for finds the instance; then
+    /// everything is that instance's own: certificates, CAs, whether a certificate is asked for,
+    /// tickets, limits.
+    ///
+    /// A client that names none of theirs, or nothing, or an IP address, is told
+    /// `unrecognized_name`, unless there is a [`fallback`](Self::fallback).
+    ///
+    /// [`InstanceSpec::shared`]: crate::InstanceSpec::shared
+    pub fn shared(instances: &Instances) -> Self {
+        Self::of(Hosts::Shared(instances.clone(), None))
+    }
+
+    /// The instance of clients that ask for no name that leads to one; of use to a
+    /// [`shared`](Self::shared) acceptor. Whether it shares the listener itself makes no difference.
+    pub fn fallback(mut self, instance: &Arc<Instance>) -> Self {
+        if let Hosts::Shared(_, fallback) = &mut self.hosts {
+            *fallback = Some(Arc::clone(instance));
+        }
+        self
+    }
+
+    fn of(hosts: Hosts) -> Self {
         Self {
-            instance: Arc::clone(instance),
+            hosts,
             passage: Passage::default(),
             entrance: Arc::default(),
             backoff: Arc::default(),
@@ -126,14 +153,14 @@ impl Acceptor {
     {
         let span = tracing::debug_span!(
             "connection",
-            instance = %self.instance.id(),
+            instance = tracing::field::Empty,
             server_name = tracing::field::Empty,
         );
         let let_in = pin!(self.let_in(io));
         let caught = panics::caught(let_in).instrument(span.clone()).await;
         let result = caught.unwrap_or(Err(Refused::Panicked));
         let outcome = result.as_ref().err().map_or(Outcome::Admitted, Refused::outcome);
-        self.instance.counters().count(outcome);
+        self.hosts.counters().count(outcome);
         // Also a panic is no more than `debug`: who has found what causes it could fill the log. The
         // panic hook and the counter have told of it.
         span.in_scope(|| match &result {
@@ -169,11 +196,11 @@ impl Acceptor {
     where
         F: Future<Output = io::Result<T>>,
     {
-        let count = |outcome| self.instance.counters().count(outcome);
+        let count = |outcome| self.hosts.counters().count(outcome);
         tokio::select! {
             biased;
             () = self.entrance.closed() => None,
-            never = self.sweeper.run(&self.instance) => match never {},
+            never = self.sweeper.run(&self.hosts) => match never {},
             accepted = self.backoff.accepted(accept, count) => Some(accepted),
         }
     }
@@ -216,7 +243,7 @@ impl Acceptor {
         let passed = tokio::select! {
             biased;
             () = guest.shown_out() => Err(Refused::DrainTimeout.into()),
-            passed = self.passage.pass(&self.instance, io) => passed,
+            passed = self.passage.pass(&self.hosts, io) => passed,
         };
         let in_time = guest.leave();
         match passed {
@@ -234,7 +261,7 @@ impl Acceptor {
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor")
-            .field("instance", &self.instance)
+            .field("hosts", &self.hosts)
             .field("passage", &self.passage)
             .finish_non_exhaustive()
     }

@@ -1,5 +1,7 @@
 //! The steps of one handshake, without anything that it shares with others.
 
+use std::sync::Arc;
+
 use rustls::server::Acceptor as ClientHelloReader;
 use rustls::{CertificateError, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -8,7 +10,7 @@ use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::lingering;
 use super::refused::Refused;
-use crate::instance::{HandshakeContext, Instance, went_unanswered};
+use crate::instance::{HandshakeContext, Instance, Route, went_unanswered};
 use crate::name::HostName;
 use crate::trust::{self, Admitted, Refusal};
 
@@ -54,15 +56,16 @@ where
 
 /// Takes a client from its ClientHello through the gate.
 pub(super) async fn shake_hands<IO>(
-    instance: &Instance,
+    route: Route,
     start: StartHandshake<IO>,
     server_name: Option<HostName>,
 ) -> Result<(TlsStream<IO>, Admitted), TurnedAway<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(context) = HandshakeContext::open(instance) else {
-        return Err(TurnedAway(Refused::UnrecognizedName(server_name), Rest::TellName(start.io)));
+    let instance = Arc::clone(route.instance());
+    let Some(context) = HandshakeContext::open(route) else {
+        return Err(nobody_answers(start, server_name));
     };
     let config = instance.config_for(start.client_hello().alpn());
     let claims = || trust::take_claims(instance.trust());
@@ -73,10 +76,20 @@ where
                 Ok(admitted) => Ok((stream, admitted)),
                 Err(refusal) => Err(Refused::Device(refusal).into()),
             },
-            Err((error, io)) => Err(TurnedAway(why(instance, error, server_name), Rest::Close(io))),
+            Err((error, io)) => {
+                Err(TurnedAway(why(&instance, error, server_name), Rest::Close(io)))
+            }
         }
     };
     context.scope(shaken).await
+}
+
+/// A client that asks for a name for which nobody answers.
+pub(super) fn nobody_answers<IO>(
+    start: StartHandshake<IO>,
+    server_name: Option<HostName>,
+) -> TurnedAway<IO> {
+    TurnedAway(Refused::UnrecognizedName(server_name), Rest::TellName(start.io))
 }
 
 /// The reason behind a failed handshake, to be asked inside its context: rustls knows of a refused

@@ -14,6 +14,7 @@ mod connection;
 mod entrance;
 mod handle;
 mod handshake;
+mod hosts;
 mod lingering;
 mod panics;
 mod passage;

@@ -10,11 +10,13 @@ use tokio_rustls::StartHandshake;
 
 use super::connection::Connection;
 use super::handshake::{self, Rest, TurnedAway};
+use super::hosts::Hosts;
 use super::permits::{Limits, Permits};
 use super::refused::Refused;
 use super::room::Room;
 use crate::instance::Instance;
 use crate::name::HostName;
+use crate::trust::Refusal;
 
 /// The places through which every connection passes. Clones share them.
 #[derive(Clone)]
@@ -30,7 +32,7 @@ impl Passage {
     /// Takes a client from its stream through the gate.
     pub(super) async fn pass<IO>(
         &self,
-        instance: &Instance,
+        hosts: &Hosts,
         io: IO,
     ) -> Result<Connection<IO>, TurnedAway<IO>>
     where
@@ -40,7 +42,7 @@ impl Passage {
         let start = self.read_hello(deadline, io).await?;
         let server_name = start.client_hello().server_name().and_then(|name| name.parse().ok());
         tracing::Span::current().record("server_name", server_name.as_ref().map(HostName::as_str));
-        let answered = timeout_at(deadline, self.answer(instance, start, server_name)).await;
+        let answered = timeout_at(deadline, self.answer(hosts, start, server_name)).await;
         answered.unwrap_or_else(|_elapsed| Err(Refused::HandshakeTimeout.into()))
     }
 
@@ -67,21 +69,32 @@ impl Passage {
     /// Waits for a permit and holds it until the gate has answered.
     async fn answer<IO>(
         &self,
-        instance: &Instance,
+        hosts: &Hosts,
         start: StartHandshake<IO>,
         server_name: Option<HostName>,
     ) -> Result<Connection<IO>, TurnedAway<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        // Nobody waits in vain, nor takes a place from those who do not.
+        let Some(route) = hosts.route(&start.client_hello(), server_name.as_ref()) else {
+            return Err(handshake::nobody_answers(start, server_name));
+        };
+        check_limits(route.instance())?;
         let permit = self.permits.ask().ok_or(Refused::QueueFull)?;
         permit.granted().await;
+        // Anew: it has waited, and what has changed meanwhile counts.
+        let Some(route) = hosts.route(&start.client_hello(), server_name.as_ref()) else {
+            return Err(handshake::nobody_answers(start, server_name));
+        };
+        let instance = route.instance().id().clone();
+        tracing::Span::current().record("instance", instance.as_str());
         let (stream, admitted) = tokio::select! {
             biased;
-            shaken = handshake::shake_hands(instance, start, server_name.clone()) => shaken?,
+            shaken = handshake::shake_hands(route, start, server_name.clone()) => shaken?,
             () = permit.taken_away() => return Err(Refused::Stalled.into()),
         };
-        Ok(Connection::new(stream, instance.id().clone(), server_name, admitted))
+        Ok(Connection::new(stream, instance, server_name, admitted))
     }
 
     /// Closes a refused client's stream so that it gets to read its alert.
@@ -96,6 +109,14 @@ impl Passage {
             () = place.crowded_out() => {}
         }
     }
+}
+
+/// Whether the instance takes one more handshake, by its own limits.
+fn check_limits(instance: &Instance) -> Result<(), Refused> {
+    if instance.trust().is_full() {
+        return Err(Refused::Device(Refusal::TooManyConnections));
+    }
+    if instance.takes_handshake() { Ok(()) } else { Err(Refused::TooManyHandshakes) }
 }
 
 impl Default for Passage {

@@ -36,8 +36,9 @@ pub enum Refused {
     /// What the client sent is no TLS that is spoken here, or it ended the handshake itself.
     #[error("the TLS handshake failed")]
     Tls(#[source] rustls::Error),
-    /// The instance has no certificate map yet; the client was told `unrecognized_name`.
-    #[error("the instance has no certificates yet")]
+    /// The name leads to no instance on the shared listener, or to one that has no certificate map yet
+    /// or was removed; the client was told `unrecognized_name`.
+    #[error("no instance answers for the server name")]
     UnrecognizedName(Option<HostName>),
     /// No certificate for the name, nor the default, suits the client; it was told
     /// `access_denied`.
@@ -51,6 +52,11 @@ pub enum Refused {
     /// refused, nothing.
     #[error("the device is not believed")]
     Device(#[source] Refusal),
+    /// The instance had taken as many handshakes of late as
+    /// [`InstanceSpec::handshakes_per_second`](crate::InstanceSpec::handshakes_per_second) allows. The
+    /// client was told nothing.
+    #[error("the instance takes no more handshakes now")]
+    TooManyHandshakes,
     /// The acceptor is draining. The client was told nothing.
     #[error("no more connections are taken")]
     Draining,
@@ -79,6 +85,7 @@ impl Refused {
             Self::NoUsableCertificate(_) => Outcome::NoUsableCertificate,
             Self::NoDeviceCertificate => Outcome::NoDeviceCertificate,
             Self::Device(refusal) => refusal.into(),
+            Self::TooManyHandshakes => Outcome::TooManyHandshakes,
             Self::Draining => Outcome::Draining,
             Self::DrainTimeout => Outcome::DrainTimeout,
             Self::Panicked => Outcome::Panicked,

@@ -1,13 +1,13 @@
 //! Ending connections whose time is over, and freeing replaced certificates, while others come.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use crate::instance::Instance;
+use super::hosts::Hosts;
 
 /// When the next sweep is due. Shared by all clones of an acceptor, and kept between connections:
 /// where they come every few milliseconds, nobody waits for a second in one go.
@@ -18,14 +18,14 @@ pub(super) struct Sweeper {
 
 impl Sweeper {
     /// Sweeps each second, for as long as it is polled.
-    pub(super) async fn run(&self, instance: &Arc<Instance>) -> Infallible {
+    pub(super) async fn run(&self, hosts: &Hosts) -> Infallible {
         loop {
             match self.due() {
                 Some(due) => sleep_until(due).await,
                 None => {
-                    let instance = Arc::clone(instance);
+                    let hosts = hosts.clone();
                     // A table of a hundred thousand names takes a while to free.
-                    let _not_waited_for = spawn_blocking(move || instance.sweep());
+                    let _not_waited_for = spawn_blocking(move || hosts.sweep());
                 }
             }
         }

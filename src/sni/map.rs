@@ -98,6 +98,11 @@ impl<T> SniMap<T> {
         exact.chain(wildcard)
     }
 
+    /// Every pattern, in no order.
+    pub fn patterns(&self) -> impl Iterator<Item = NamePattern> {
+        self.iter().map(|(pattern, _)| pattern)
+    }
+
     /// Every value, the default among them, in no order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         let Tables { exact, wildcard, default } = self.0.as_ref();

@@ -1,5 +1,7 @@
 //! What a client can use, reduced to what decides between certificates.
 
+use std::sync::Arc;
+
 use rustls::crypto::CryptoProvider;
 use rustls::{CipherSuite, SignatureScheme, SupportedCipherSuite};
 
@@ -78,9 +80,9 @@ pub(super) enum Suitability {
     Both,
 }
 
-/// A server's cipher suites, and what each can sign with.
+/// A server's cipher suites, and what each can sign with. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Suites(Box<[(CipherSuite, Version, SchemeSet)]>);
+pub struct Suites(Arc<[(CipherSuite, Version, SchemeSet)]>);
 
 impl Suites {
     /// The suites of a crypto provider.

@@ -67,7 +67,9 @@ impl SniResolver {
         let offer = Offer::new(&self.suites, schemes, suites);
         let key = |selection: Selection<'_>| Arc::clone(selection.certified_key());
         let from_pinned = borrow(&PINNED, |pinned| {
-            let chosen = select(pinned.table.map(), server_name, &offer).map(key);
+            let chosen = pinned.chosen.clone();
+            let chosen =
+                chosen.or_else(|| select(pinned.table.map(), server_name, &offer).map(key));
             pinned.unanswered = chosen.is_none();
             chosen
         });
@@ -119,16 +121,26 @@ impl SniPublisher {
     /// Puts a table with `map` in the place of the current one and returns it. A handshake that
     /// starts after this has returned is answered from it. Ends with a [`sweep`](Self::sweep).
     pub fn publish(&mut self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
-        let current = &self.resolver.current;
-        let generation = current.load().as_ref().map_or(1, |table| table.generation() + 1);
-        let table = Arc::new(SniTable::new(map, generation));
+        let table = self.next(map);
+        self.replace_by(&table);
+        table
+    }
+
+    /// The table that [`publish`](Self::publish) would put in the place of the current one.
+    pub(crate) fn next(&self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
+        let current = self.resolver.current.load();
+        let generation = current.as_ref().map_or(1, |table| table.generation() + 1);
+        Arc::new(SniTable::new(map, generation))
+    }
+
+    /// Puts the [`next`](Self::next) table in the place of the current one.
+    pub(crate) fn replace_by(&mut self, table: &Arc<SniTable>) {
         // From here on the replaced table's count says who uses it: a swap counts in whoever loaded
         // it and has not counted itself in.
-        if let Some(replaced) = current.swap(Some(Arc::clone(&table))) {
-            self.retired.take_over(replaced, &table);
+        if let Some(replaced) = self.resolver.current.swap(Some(Arc::clone(table))) {
+            self.retired.take_over(replaced, table);
             self.sweep();
         }
-        table
     }
 
     /// Frees replaced tables and certificates that no handshake uses anymore; no handshake frees
@@ -159,14 +171,17 @@ pub(crate) struct Pinned(Option<PinnedTable>);
 #[derive(Debug)]
 struct PinnedTable {
     table: Arc<SniTable>,
+    /// What it has for the client, where it was asked already.
+    chosen: Option<Arc<CertifiedKey>>,
     /// Whether it had no certificate that the client can use.
     unanswered: bool,
 }
 
 impl Pinned {
-    /// A handshake that is answered from `table`.
-    pub(crate) fn to(table: Arc<SniTable>) -> Self {
-        Self(Some(PinnedTable { table, unanswered: false }))
+    /// A handshake that is answered from `table`, which has this for the client where it was asked
+    /// already: a client asks for the same name each time.
+    pub(crate) fn to(table: Arc<SniTable>, chosen: Option<Arc<CertifiedKey>>) -> Self {
+        Self(Some(PinnedTable { table, chosen, unanswered: false }))
     }
 
     /// Runs the handshake.

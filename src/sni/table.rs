@@ -107,6 +107,11 @@ impl CertificateSet {
         }
     }
 
+    /// The chain and key of the certificate that suits a client best.
+    pub(crate) fn choose(&self, offer: &Offer<'_>) -> Option<Arc<CertifiedKey>> {
+        self.best(offer).map(|shown| Arc::clone(&shown.certified_key))
+    }
+
     fn best(&self, offer: &Offer<'_>) -> Option<&Shown> {
         let all = match &self.0 {
             Certificates::One(shown) => return offer.takes(shown.schemes).then_some(shown),

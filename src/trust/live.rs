@@ -14,6 +14,7 @@ use super::ended::Ended;
 use super::lifeline::Lifeline;
 use super::members::Members;
 use super::membership::{Membership, Under};
+use super::refusal::Refusal;
 use super::roster::{End, Roster};
 use super::state::{CaStatus, State};
 use super::verdict::PathCa;
@@ -26,6 +27,8 @@ pub(crate) struct LivePolicy {
     pub(crate) keep: bool,
     /// For how long one may be up.
     pub(crate) max_lifetime: Option<Duration>,
+    /// How many may be up.
+    pub(crate) max_connections: Option<usize>,
 }
 
 /// All live connections of one instance: each under every CA on its device's path, and all of them
@@ -64,12 +67,14 @@ impl LiveIndex {
         path: &[PathCa],
         not_after: Option<UnixTime>,
         now: UnixTime,
-    ) -> Membership {
+    ) -> Result<Membership, Refusal> {
         let lifeline = Arc::new(Lifeline::default());
         let end = self.end(not_after, now);
-        let place = self.roster.enter(&lifeline, end, now.as_secs());
+        let limit = self.policy.max_connections.unwrap_or(usize::MAX);
+        let place = self.roster.enter(&lifeline, end, now.as_secs(), limit);
+        let place = place.ok_or(Refusal::TooManyConnections)?;
         let under = path.iter().map(|ca| self.enter_under(ca, &lifeline)).collect();
-        Membership::new(Arc::clone(self), place, under, lifeline)
+        Ok(Membership::new(Arc::clone(self), place, under, lifeline))
     }
 
     fn enter_under(&self, ca: &PathCa, lifeline: &Arc<Lifeline>) -> Under {
@@ -166,6 +171,11 @@ impl LiveIndex {
         ended
     }
 
+    /// Whether one more would be too many.
+    pub(super) fn is_full(&self) -> bool {
+        self.policy.max_connections.is_some_and(|limit| self.len() >= limit)
+    }
+
     /// How many there are, those included that are cut and not dropped yet.
     pub(super) fn len(&self) -> usize {
         self.roster.len()
@@ -184,13 +194,14 @@ mod tests {
 
     #[test]
     fn l04_a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
-        let policy = LivePolicy { keep: false, max_lifetime: Some(Duration::from_secs(86_400)) };
+        let policy =
+            LivePolicy { max_lifetime: Some(Duration::from_secs(86_400)), ..LivePolicy::default() };
         let index = Arc::new(LiveIndex::new(policy));
         let second = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let mut up = std::collections::VecDeque::new();
         for round in 0..100_000 {
             let not_after = (round % 3 > 0).then(|| second(1_000 + round * 7 % 1_000_000));
-            up.push_back(index.enter(&[], not_after, second(round / 100)));
+            up.push_back(index.enter(&[], not_after, second(round / 100)).unwrap());
             if up.len() > 1_000 {
                 // Not in the order in which they came.
                 up.swap(0, usize::try_from(round % 997).unwrap());
@@ -215,8 +226,9 @@ mod tests {
             serial: SerialNumber::from_octets(&[key]).unwrap(),
             lapsed: None,
         };
-        let mut up: Vec<_> =
-            (1..=200).map(|key| index.enter(&[through(key % 50 + 1)], None, now)).collect();
+        let mut up: Vec<_> = (1..=200)
+            .map(|key| index.enter(&[through(key % 50 + 1)], None, now).unwrap())
+            .collect();
         assert_eq!(index.by_unregistered_key.len(), 50);
         up.truncate(10);
         assert_eq!(index.by_unregistered_key.len(), 10);

@@ -173,7 +173,8 @@ struct House {
 impl House {
     fn new() -> Arc<Self> {
         let algorithms = provider().signature_verification_algorithms;
-        let registry = Arc::new(CaRegistry::new(algorithms, LivePolicy::default(), Duration::ZERO));
+        let registry =
+            Arc::new(CaRegistry::new(algorithms, LivePolicy::default(), None, Duration::ZERO));
         let verifier = DeviceVerifier::new(Arc::clone(&registry), ClientAuth::Required, algorithms);
         Arc::new(Self { registry, verifier, ticks: Ticks::default() })
     }

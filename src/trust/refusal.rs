@@ -62,6 +62,9 @@ pub enum Refusal {
     /// The clock did not answer.
     #[error("the current time is not available")]
     NoTime,
+    /// As many connections of the instance are up as may be.
+    #[error("the instance has as many connections as it may have")]
+    TooManyConnections,
     /// The instance was removed.
     #[error("the instance was removed")]
     InstanceRemoved,

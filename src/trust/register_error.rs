@@ -43,6 +43,9 @@ pub enum RegisterError {
     /// It says that it signed itself, and did not: it is damaged, or its key is none that works.
     #[error("the signature by which CA {0} signed its own certificate is not good")]
     BadSelfSignature(SerialNumber),
+    /// As many CAs are registered as the instance may have.
+    #[error("{0} CAs are registered, and the instance may have no more")]
+    TooManyCas(usize),
     /// As many certificates with this subject and key are registered as may be.
     #[error("{max} certificates with the subject and key of CA {0} are registered already", max = MAX_TWINS)]
     TooManyTwins(SerialNumber),

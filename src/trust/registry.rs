@@ -37,6 +37,7 @@ pub struct CaRegistry {
     /// Held for every change and for a page of a list, never in a handshake.
     writer: Mutex<Ledger>,
     algorithms: WebPkiSupportedAlgorithms,
+    max_cas: usize,
     live: Arc<LiveIndex>,
 }
 
@@ -45,6 +46,7 @@ impl CaRegistry {
     pub(crate) fn new(
         algorithms: WebPkiSupportedAlgorithms,
         live: LivePolicy,
+        max_cas: Option<usize>,
         memory: Duration,
     ) -> Self {
         Self {
@@ -54,6 +56,7 @@ impl CaRegistry {
             index: CaIndex::new(memory),
             writer: Mutex::default(),
             algorithms,
+            max_cas: max_cas.unwrap_or(usize::MAX),
         }
     }
 
@@ -112,6 +115,9 @@ impl CaRegistry {
                 true => RegisterError::AlreadyRegistered { serial, status: known.status() },
                 false => RegisterError::SerialInUse(serial),
             });
+        }
+        if self.len() >= self.max_cas {
+            return Err(RegisterError::TooManyCas(self.max_cas));
         }
         let twins = self.index.twins(certificate.identity());
         if twins.len() >= MAX_TWINS {
@@ -227,6 +233,11 @@ impl CaRegistry {
         LiveChange::of(cut)
     }
 
+    /// Whether one more connection would be too many.
+    pub(crate) fn is_full(&self) -> bool {
+        self.live.is_full()
+    }
+
     pub(crate) fn check_open(&self) -> Result<(), Refusal> {
         if self.live.is_open() { Ok(()) } else { Err(Refusal::InstanceRemoved) }
     }
@@ -238,7 +249,7 @@ impl CaRegistry {
 
     /// Admits a client that showed no certificate, where it need not.
     pub(crate) fn admit_anonymous(&self, now: UnixTime) -> Result<Admitted, Refusal> {
-        let membership = self.live.enter(&[], None, now);
+        let membership = self.live.enter(&[], None, now)?;
         self.check_open()?;
         Ok(Admitted { device: None, membership })
     }

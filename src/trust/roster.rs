@@ -19,14 +19,23 @@ pub(super) struct Roster(Mutex<Book>);
 
 impl Roster {
     /// Adds a connection that begins at `now` and ends by itself at `end`, if at all; tells its
-    /// place. Seconds since 1970.
-    pub(super) fn enter(&self, lifeline: &Arc<Lifeline>, end: Option<End>, now: u64) -> usize {
+    /// place. Seconds since 1970. `None` where as many as `limit` are there.
+    pub(super) fn enter(
+        &self,
+        lifeline: &Arc<Lifeline>,
+        end: Option<End>,
+        now: u64,
+        limit: usize,
+    ) -> Option<usize> {
         let mut book = self.book();
+        if book.entries.len() >= limit {
+            return None;
+        }
         let place = book.entries.insert(Entry { lifeline: Arc::clone(lifeline), dated: None });
         if let Some(end) = end {
             book.date(place, end, now);
         }
-        place
+        Some(place)
     }
 
     /// Takes out the connection that entered at this place. Nobody else takes any out, so that it
@@ -187,9 +196,9 @@ mod tests {
         let ends = [1, 63, 64, 65, 4_095, 4_096, 100_000, 31_536_000, 5_000_000_000];
         let roster = Roster::default();
         for at in ends {
-            roster.enter(&Arc::default(), Some(End { at, why: Ended::Expired }), 0);
+            roster.enter(&Arc::default(), Some(End { at, why: Ended::Expired }), 0, usize::MAX);
         }
-        roster.enter(&Arc::default(), None, 0);
+        roster.enter(&Arc::default(), None, 0, usize::MAX);
         for (at, looks) in ends.into_iter().zip(1..) {
             // As often as a sweep comes by is far more often than this.
             for now in [at / 2, at - 1] {
@@ -205,7 +214,12 @@ mod tests {
     fn thousands_that_end_together_are_all_due() {
         let roster = Roster::default();
         for at in 0..2_500 {
-            roster.enter(&Arc::default(), Some(End { at: 9_000 + at % 3, why: Ended::Expired }), 0);
+            roster.enter(
+                &Arc::default(),
+                Some(End { at: 9_000 + at % 3, why: Ended::Expired }),
+                0,
+                usize::MAX,
+            );
         }
         assert_eq!(due(&roster, 8_999), 0);
         assert_eq!(due(&roster, 9_001), 1_667);
@@ -220,7 +234,7 @@ mod tests {
         ) {
             let roster = Roster::default();
             let enter = |(_, at): &(bool, u64)| {
-                roster.enter(&Arc::default(), Some(End { at: *at, why: Ended::Expired }), 0)
+                roster.enter(&Arc::default(), Some(End { at: *at, why: Ended::Expired }), 0, usize::MAX).unwrap()
             };
             let places: Vec<_> = ends.iter().map(enter).collect();
             let early = due(&roster, now / 2);

@@ -35,7 +35,7 @@ impl Verdict {
             let (time, not_after) = (now, self.not_after);
             return Err(Refusal::Invalid(webpki::Error::CertExpired { time, not_after }));
         }
-        let membership = registry.live().enter(&self.path, Some(self.not_after), now);
+        let membership = registry.live().enter(&self.path, Some(self.not_after), now)?;
         registry.check_open()?;
         for ca in &self.path {
             ca.check_unchanged(registry)?;

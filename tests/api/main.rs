@@ -3,6 +3,7 @@
 
 mod accept_loop;
 mod certificates;
+mod claims;
 mod client_auth;
 mod control;
 mod device;
@@ -12,6 +13,7 @@ mod flood;
 mod fuzz_corpora;
 mod fuzz_fixtures;
 mod gate;
+mod limits;
 mod line;
 mod listener;
 mod listener_load;
@@ -31,6 +33,7 @@ mod registration_check;
 mod registry;
 mod removal;
 mod resumption;
+mod shared;
 mod sni_choice;
 mod sni_config;
 mod stress;

@@ -593,6 +593,11 @@ pub(crate) struct HeldHandshake {
 impl HeldHandshake {
     /// Begins; nothing has reached the server yet.
     pub(crate) fn begin(door: &Door, config: ClientConfig) -> Self {
+        Self::begin_as(door, config, "localhost")
+    }
+
+    /// The same under another server name.
+    pub(crate) fn begin_as(door: &Door, config: ClientConfig, name: &'static str) -> Self {
         let (near, client_side) = tokio::io::duplex(64 * 1024);
         let (server_side, far) = tokio::io::duplex(64 * 1024);
         let (from_client, to_client) = tokio::io::split(client_side);
@@ -603,7 +608,7 @@ impl HeldHandshake {
         let told = Arc::clone(&admitted);
         Self {
             server: tokio::spawn(async move { accept(&acceptor, far, &admitted).await }),
-            client: tokio::spawn(async move { connect(config, "localhost", near, &told).await }),
+            client: tokio::spawn(async move { connect(config, name, near, &told).await }),
             from_client,
             to_server,
         }

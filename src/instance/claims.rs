@@ -1,0 +1,258 @@
+//! Which instance each name on the shared listener belongs to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
+
+use super::route::{Generation, NoRoute, Route};
+use super::tenant::Instance;
+use crate::name::{HostName, NamePattern, canonical, parent_of};
+use crate::sni::{CertificateSet, Offer, SniMap, SniPublisher, SniTable};
+
+/// The names of the instances that share the listener. No name is covered by the patterns of two.
+///
+/// An instance claims the names of its next certificate map before that map is published, and gives
+/// up those of the last one behind it. So these tables may know more than what is served, and never
+/// less. What they say about certificates counts while the instance's table is the one that said so;
+/// else that table is asked itself.
+#[derive(Default)]
+pub(super) struct Claims {
+    exact: Table,
+    /// By the name that follows the `*.`.
+    wildcard: Table,
+    /// Held for every change, never on the way of a connection.
+    ledger: Mutex<Ledger>,
+}
+
+type Table = DashMap<HostName, Claim, RandomState>;
+
+/// Whose a name is.
+enum Claim {
+    /// It is in this generation's table, with these certificates.
+    Served(Arc<Generation>, CertificateSet),
+    /// Ask the instance: an endpoint, or a name of a table that is being published.
+    Held(Arc<Instance>),
+}
+
+impl Claim {
+    fn instance(&self) -> &Arc<Instance> {
+        match self {
+            Self::Served(generation, _) => generation.instance(),
+            Self::Held(instance) => instance,
+        }
+    }
+
+    fn route(&self, name: &str, offer: &Offer<'_>) -> Result<Route, NoRoute> {
+        match self {
+            Self::Served(generation, set) if generation.is_current() => {
+                Ok(Route::to_found(generation, set.choose(offer)))
+            }
+            Self::Served(generation, _) => Route::by_name(generation.instance(), name),
+            Self::Held(instance) => Route::by_name(instance, name),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Ledger {
+    /// The instances that may claim names, by address, with what they serve.
+    members: HashMap<usize, Option<Arc<Generation>>>,
+    /// How many exact names one label below a name an instance has claimed: with these a wildcard
+    /// conflicts.
+    below: BTreeMap<(HostName, usize), usize>,
+}
+
+/// Why names were not claimed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ClaimError {
+    /// The instance was removed.
+    Removed,
+    /// Another instance has claimed these, or what covers them, or what they cover. Which one is its
+    /// owner's business.
+    Taken(Vec<NamePattern>),
+}
+
+impl Claims {
+    /// Lets an instance claim names, its endpoints first. The error is one that is taken.
+    pub(super) fn join(&self, instance: &Arc<Instance>) -> Result<(), HostName> {
+        let mut ledger = self.ledger();
+        let endpoints = endpoints(instance);
+        let names = instance.endpoints().iter().zip(&endpoints);
+        if let Some((taken, _)) = { names }.find(|(_, it)| self.is_taken(&ledger, instance, it)) {
+            return Err(taken.clone());
+        }
+        ledger.members.insert(address(instance), None);
+        for endpoint in endpoints {
+            self.hold(&mut ledger, instance, endpoint);
+        }
+        Ok(())
+    }
+
+    /// Publishes an instance's next map, and with it the names that are its own: all or nothing, in
+    /// one step.
+    pub(super) fn publish(
+        &self,
+        instance: &Arc<Instance>,
+        publisher: &mut SniPublisher,
+        map: SniMap<CertificateSet>,
+    ) -> Result<Arc<SniTable>, ClaimError> {
+        let mut ledger = self.ledger();
+        let last = match ledger.members.get_mut(&address(instance)) {
+            Some(last) => last.take(),
+            None => return Err(ClaimError::Removed),
+        };
+        let is_taken = |pattern: &NamePattern| self.is_taken(&ledger, instance, pattern);
+        let taken: Vec<_> = map.patterns().filter(is_taken).collect();
+        if !taken.is_empty() {
+            ledger.members.insert(address(instance), last);
+            return Err(ClaimError::Taken(taken));
+        }
+        for pattern in map.patterns() {
+            self.hold(&mut ledger, instance, pattern);
+        }
+        let table = publisher.next(map);
+        let generation = Arc::new(Generation::new(instance, Arc::clone(&table)));
+        // From here to the swap the last table is asked itself, and behind it the next one: no name
+        // goes by what it was before while another goes by what it is now.
+        let replaced = last.inspect(|last| last.retire());
+        publisher.replace_by(&table);
+        for (pattern, set) in table.map().iter() {
+            let claim = Claim::Served(Arc::clone(&generation), set.clone());
+            let (claims, name) = self.place(&pattern);
+            if let Some(mut held) = claims.get_mut(name) {
+                *held = claim;
+            }
+        }
+        for pattern in replaced.iter().flat_map(|replaced| replaced.table().map().patterns()) {
+            if table.map().get(&pattern).is_none() {
+                self.give_up(&mut ledger, instance, &pattern);
+            }
+        }
+        ledger.members.insert(address(instance), Some(generation));
+        Ok(table)
+    }
+
+    /// Gives up all names of an instance that is over; it claims none any more. To be called while
+    /// its map cannot change.
+    pub(super) fn leave(&self, instance: &Arc<Instance>) {
+        let mut ledger = self.ledger();
+        let Some(last) = ledger.members.remove(&address(instance)) else { return };
+        let served = last.inspect(|last| last.retire());
+        let patterns = served.iter().flat_map(|served| served.table().map().patterns());
+        for pattern in patterns.chain(endpoints(instance)) {
+            self.remove(&mut ledger, instance, &pattern);
+        }
+    }
+
+    /// Where a client goes that asks for this name, with what its offer suits.
+    pub(super) fn route(&self, asked: &str, offer: &Offer<'_>) -> Result<Route, NoRoute> {
+        let name = canonical(asked);
+        let name = name.as_ref();
+        let by = |table: &Table, key: &str| {
+            table.get(key).map_or(Err(NoRoute::Unknown), |claim| claim.route(name, offer))
+        };
+        match (by(&self.exact, name), parent_of(name)) {
+            (Err(NoRoute::Unknown), Some(parent)) => by(&self.wildcard, parent),
+            (routed, _) => routed,
+        }
+    }
+
+    /// Claims a name that nobody else has.
+    fn hold(&self, ledger: &mut Ledger, instance: &Arc<Instance>, pattern: NamePattern) {
+        let below = key_below(&pattern, instance);
+        let (table, name) = match pattern {
+            NamePattern::Exact(name) => (&self.exact, name),
+            NamePattern::Wildcard(parent) => (&self.wildcard, parent),
+        };
+        if table.contains_key(&name) {
+            return;
+        }
+        table.insert(name, Claim::Held(Arc::clone(instance)));
+        if let Some(below) = below {
+            *ledger.below.entry(below).or_default() += 1;
+        }
+    }
+
+    /// Gives up a name that is served no more; an endpoint stays.
+    fn give_up(&self, ledger: &mut Ledger, instance: &Arc<Instance>, pattern: &NamePattern) {
+        let (table, name) = self.place(pattern);
+        let is_endpoint = matches!(pattern, NamePattern::Exact(_));
+        if is_endpoint && instance.endpoints().contains(name) {
+            table.insert(name.clone(), Claim::Held(Arc::clone(instance)));
+        } else {
+            self.remove(ledger, instance, pattern);
+        }
+    }
+
+    fn remove(&self, ledger: &mut Ledger, instance: &Arc<Instance>, pattern: &NamePattern) {
+        let (table, name) = self.place(pattern);
+        let removed = table.remove_if(name, |_, claim| Arc::ptr_eq(claim.instance(), instance));
+        let below = removed.and_then(|_| key_below(pattern, instance));
+        if let Some(below) = below
+            && let Some(count) = ledger.below.get_mut(&below)
+        {
+            *count -= 1;
+            if *count == 0 {
+                ledger.below.remove(&below);
+            }
+        }
+    }
+
+    fn is_taken(&self, ledger: &Ledger, instance: &Arc<Instance>, pattern: &NamePattern) -> bool {
+        let others = |table: &Table, name: &str| {
+            table.get(name).is_some_and(|claim| !Arc::ptr_eq(claim.instance(), instance))
+        };
+        match pattern {
+            NamePattern::Exact(name) => {
+                let covering = parent_of(name.as_str());
+                others(&self.exact, name.as_str())
+                    || covering.is_some_and(|parent| others(&self.wildcard, parent))
+            }
+            NamePattern::Wildcard(parent) => {
+                let below = (parent.clone(), usize::MIN)..=(parent.clone(), usize::MAX);
+                let holds = |((_, holder), _): (&(HostName, usize), &usize)| *holder;
+                others(&self.wildcard, parent.as_str())
+                    || ledger.below.range(below).map(holds).any(|it| it != address(instance))
+            }
+        }
+    }
+
+    fn place<'a>(&'a self, pattern: &'a NamePattern) -> (&'a Table, &'a HostName) {
+        match pattern {
+            NamePattern::Exact(name) => (&self.exact, name),
+            NamePattern::Wildcard(parent) => (&self.wildcard, parent),
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claims")
+            .field("exact", &self.exact.len())
+            .field("wildcard", &self.wildcard.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Under which an exact name is counted.
+fn key_below(pattern: &NamePattern, instance: &Arc<Instance>) -> Option<(HostName, usize)> {
+    let NamePattern::Exact(name) = pattern else { return None };
+    let parent = parent_of(name.as_str())?.parse().ok()?;
+    Some((parent, address(instance)))
+}
+
+fn endpoints(instance: &Instance) -> Vec<NamePattern> {
+    instance.endpoints().iter().cloned().map(NamePattern::Exact).collect()
+}
+
+fn address(instance: &Arc<Instance>) -> usize {
+    Arc::as_ptr(instance).addr()
+}

@@ -1,0 +1,116 @@
+//! Where a connection goes, and what it is answered from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustls::sign::CertifiedKey;
+
+use super::tenant::Instance;
+use crate::sni::{Pinned, Rule, SniTable};
+
+/// Where a client goes on a shared listener: an instance, and the one of its certificate tables that
+/// says so. The handshake is answered from that table and from no other, whatever is published
+/// meanwhile. Made by [`Instances::route`](super::Instances::route).
+#[derive(Clone)]
+pub struct Route {
+    generation: Arc<Generation>,
+    /// What the table has for the client, where it was asked already.
+    chosen: Option<Arc<CertifiedKey>>,
+}
+
+impl Route {
+    /// To this instance, whatever name was asked for. `None` before its first certificate map.
+    pub(crate) fn to(instance: &Arc<Instance>) -> Option<Self> {
+        let generation = Generation::new(instance, instance.sni().table()?);
+        Some(Self { generation: Arc::new(generation), chosen: None })
+    }
+
+    /// To this instance, if the name is its own at this moment.
+    pub(super) fn by_name(instance: &Arc<Instance>, name: &str) -> Result<Self, NoRoute> {
+        let is_endpoint = instance.endpoints().iter().any(|endpoint| endpoint.as_str() == name);
+        match Self::to(instance) {
+            Some(route) if is_endpoint || route.covers(name) => Ok(route),
+            None if is_endpoint => Err(NoRoute::Unready),
+            Some(_) | None => Err(NoRoute::Unknown),
+        }
+    }
+
+    /// To a generation that has this for the client.
+    pub(super) fn to_found(
+        generation: &Arc<Generation>,
+        chosen: Option<Arc<CertifiedKey>>,
+    ) -> Self {
+        Self { generation: Arc::clone(generation), chosen }
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        self.generation.table.map().lookup(Some(name)).rule != Rule::Default
+    }
+
+    /// The instance.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.generation.instance
+    }
+
+    /// The chain and key that the client is shown, where that is known without asking the table
+    /// again: not for an endpoint that no entry covers, nor where nothing that stands under the name
+    /// suits the client, or while the names are being changed.
+    pub fn chosen(&self) -> Option<&Arc<CertifiedKey>> {
+        self.chosen.as_ref()
+    }
+
+    pub(super) fn pin(self) -> Pinned {
+        Pinned::to(Arc::clone(&self.generation.table), self.chosen)
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("instance", self.instance().id())
+            .field("generation", &self.generation.table.generation())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One table of an instance, with whether it is the one in force.
+pub(super) struct Generation {
+    current: AtomicBool,
+    instance: Arc<Instance>,
+    table: Arc<SniTable>,
+}
+
+impl Generation {
+    pub(super) fn new(instance: &Arc<Instance>, table: Arc<SniTable>) -> Self {
+        Self { current: AtomicBool::new(true), instance: Arc::clone(instance), table }
+    }
+
+    pub(super) fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    pub(super) fn table(&self) -> &Arc<SniTable> {
+        &self.table
+    }
+
+    /// Whether its table is in force, or is put in force next: who finds a name in it need not look
+    /// elsewhere.
+    pub(super) fn is_current(&self) -> bool {
+        self.current.load(Ordering::SeqCst)
+    }
+
+    /// Says that it is in force no more. To be called before it is not.
+    pub(super) fn retire(&self) {
+        self.current.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Why a name leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoute {
+    /// It is nobody's.
+    Unknown,
+    /// It is the endpoint of an instance that has no certificates yet.
+    Unready,
+}
