@@ -49,12 +49,16 @@ impl Names {
     /// hand, too.
     pub(crate) fn asked(&self) -> &'static [&'static str] {
         let covered = self.wildcard.iter().map(|(_, name)| name).take(2 * self.unknown.len());
-        let mut names: Vec<&str> =
-            self.exact.iter().chain(covered).chain(&self.unknown).map(String::as_str).collect();
-        let hasher = BuildHasherDefault::<DefaultHasher>::default();
-        names.sort_by_cached_key(|name| hasher.hash_one(name));
-        names.join("\n").leak().lines().collect::<Vec<_>>().leak()
+        shuffled(self.exact.iter().chain(covered).chain(&self.unknown).map(String::as_str))
     }
+}
+
+/// The names in an order that is none, and always alike, one behind the other in memory.
+pub(crate) fn shuffled<'a>(names: impl Iterator<Item = &'a str>) -> &'static [&'static str] {
+    let mut names: Vec<&str> = names.collect();
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    names.sort_by_cached_key(|name| hasher.hash_one(name));
+    names.join("\n").leak().lines().collect::<Vec<_>>().leak()
 }
 
 /// Makes server certificates that differ by nothing but where they lie in memory: each has a chain
@@ -116,13 +120,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(resolver: &Arc<SniResolver>, asked: &'static [&'static str]) -> Self {
-        Self {
-            resolver: Arc::clone(resolver),
-            asked,
-            at: 0,
-            schemes: SCHEMES.map(SignatureScheme::from),
-            suites: SUITES.map(CipherSuite::from),
-        }
+        Self { resolver: Arc::clone(resolver), asked, at: 0, schemes: schemes(), suites: suites() }
     }
 
     /// One lookup.
@@ -141,6 +139,14 @@ impl Client {
             assert!(self.ask().is_some());
         }
     }
+}
+
+pub(crate) fn schemes() -> [SignatureScheme; 20] {
+    SCHEMES.map(SignatureScheme::from)
+}
+
+pub(crate) fn suites() -> [CipherSuite; 31] {
+    SUITES.map(CipherSuite::from)
 }
 
 /// What `openssl s_client` 3.0 offers, as captured.
