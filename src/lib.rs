@@ -29,6 +29,9 @@
 //!   early data, by which a device could be heard before that is known.
 //! - An operation does all that it says or nothing. There is no second way to change anything:
 //!   what [`Instance`] hands out are readers.
+//! - What an account wants is asked of an [`Authoriser`](control::Authoriser) before anything is
+//!   looked up, and done only to an instance of that account in the caller's region. There is no
+//!   way to call on an account's behalf without saying who decides.
 //! - A table or a registry grows by what an operator does only, never by what clients send. The
 //!   index of live connections holds those that are up, and nothing of them afterwards.
 //! - Every chain that is not believed is refused with the same alert, `unknown_ca`, whatever the
@@ -82,8 +85,10 @@ pub use control::{
     ActiveCaCertificate, Caller, DeleteCaCertificate, GetCaCertificate, InactivateCaCertificate,
     ListCaCertificate, OperationError, RegisterCa, SetSniConfig, SniConfig,
 };
-pub use id::{CertificateId, IdError, InstanceId};
-pub use instance::{Admission, Handshake, Instance, InstanceSpec, Instances, Outcome, Stats};
+pub use id::{AccountId, CertificateId, IdError, InstanceId, Region};
+pub use instance::{
+    Admission, Edition, Handshake, Instance, InstanceSpec, Instances, Outcome, Stats,
+};
 pub use listener::{Acceptor, Connection, ConnectionHandle, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
 pub use trust::{CaStatus, ClientAuth, Device, Ended, LiveChange, Refusal, Resumption, Tickets};

@@ -1,5 +1,6 @@
 //! `ActiveCaCertificate`.
 
+use super::access::Scope;
 use super::answers::OperationPage;
 use super::call::{self, Action};
 use super::caller::Caller;
@@ -48,7 +49,8 @@ impl ActiveCaCertificate {
     ///
     /// # Errors
     ///
-    /// `MqttInstanceNotFound` and `FindCaBySnError`. Nothing has changed then.
+    /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
+    /// tells; `FindCaBySnError`. Nothing has changed then.
     pub fn apply(
         &self,
         instances: &Instances,
@@ -58,7 +60,8 @@ impl ActiveCaCertificate {
             let set = instance.trust().set_status(&self.sn, CaStatus::Active, instance.now());
             let changed = set.ok_or_else(|| Cause::NoSuchCa(self.sn.clone()))?.changed;
             tracing::info!(
-                action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn, changed,
+                action = ACTION.name, %request_id, ?caller, instance = %instance.id(),
+                sn = %self.sn, changed,
                 "operation applied"
             );
             Ok(ActiveCaCertificateResponse { request_id, sn: self.sn.clone(), changed })
@@ -66,5 +69,9 @@ impl ActiveCaCertificate {
     }
 }
 
-const ACTION: Action =
-    Action { name: "ActiveCaCertificate", page: OperationPage::ActiveCaCertificate };
+const ACTION: Action = Action {
+    name: "ActiveCaCertificate",
+    permission: "mq:ActiveCaCertificate",
+    scope: Scope::Instance,
+    page: OperationPage::ActiveCaCertificate,
+};

@@ -1,5 +1,6 @@
 //! `DeleteCaCertificate`.
 
+use super::access::Scope;
 use super::answers::OperationPage;
 use super::call::{self, Action};
 use super::caller::Caller;
@@ -59,7 +60,8 @@ impl DeleteCaCertificate {
     ///
     /// # Errors
     ///
-    /// `MqttInstanceNotFound` and `FindCaBySnError`. Nothing has changed then.
+    /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
+    /// tells; `FindCaBySnError`. Nothing has changed then.
     pub fn apply(
         &self,
         instances: &Instances,
@@ -68,7 +70,8 @@ impl DeleteCaCertificate {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
             let deletion = self.found(instance.trust().delete(&self.sn, instance.now()))?;
             tracing::info!(
-                action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn,
+                action = ACTION.name, %request_id, ?caller, instance = %instance.id(),
+                sn = %self.sn,
                 name = ?deletion.authority.name(), active_twins = ?deletion.active_twins,
                 connections_ended = deletion.live.ended, connections_kept = deletion.live.kept,
                 "operation applied"
@@ -107,5 +110,9 @@ impl DeleteCaCertificate {
     }
 }
 
-const ACTION: Action =
-    Action { name: "DeleteCaCertificate", page: OperationPage::ActiveCaCertificate };
+const ACTION: Action = Action {
+    name: "DeleteCaCertificate",
+    permission: "mq:DeleteCaCertificate",
+    scope: Scope::Instance,
+    page: OperationPage::ActiveCaCertificate,
+};

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use super::access::AccessDeniedDetail;
 use super::answers::{ErrorCode, OperationPage};
 use super::page_size::PageSizeError;
 use super::parameters::ParameterError;
@@ -61,6 +62,11 @@ impl OperationError {
         self.page.http_status(self.code)
     }
 
+    /// Who was denied what, where the code is `PermissionCheckFailed`.
+    pub fn access_denied_detail(&self) -> Option<&AccessDeniedDetail> {
+        if let Cause::AccessDenied(detail) = &self.cause { Some(detail) } else { None }
+    }
+
     /// The typed reason.
     pub fn cause(&self) -> &Cause {
         &self.cause
@@ -115,7 +121,13 @@ pub enum Cause {
     /// The CA's name is longer than it may be.
     #[error("the name of the CA has {0} bytes, at most 128 are allowed")]
     CaName(usize),
-    /// No such instance.
+    /// Whoever decides what the caller may do did not grant this.
+    #[error("the caller may not do this: {} by {:?}", .0.no_permission_type, .0.policy_type)]
+    AccessDenied(Box<AccessDeniedDetail>),
+    /// The instance is not the caller's.
+    #[error("instance {0} does not belong to the caller's account")]
+    NotOwner(InstanceId),
+    /// No such instance, or none where the caller is.
     #[error("there is no instance {0}")]
     NoSuchInstance(InstanceId),
     /// No such CA.
@@ -150,6 +162,8 @@ impl Cause {
                 | RegisterError::RsaKeySize { .. }
                 | RegisterError::BadSelfSignature(_) => ErrorCode::CertificateContentError,
             },
+            Self::AccessDenied(_) => ErrorCode::PermissionCheckFailed,
+            Self::NotOwner(_) => ErrorCode::MqttOwnerCheckError,
             Self::NoSuchInstance(_) => ErrorCode::MqttInstanceNotFound,
             Self::NoSuchCa(_) => ErrorCode::FindCaBySnError,
             Self::NoTime => ErrorCode::InternalError,

@@ -1,5 +1,6 @@
 //! `GetCaCertificate`.
 
+use super::access::Scope;
 use super::answers::OperationPage;
 use super::ca_record::CaRecord;
 use super::call::Action;
@@ -34,7 +35,8 @@ impl GetCaCertificate {
     ///
     /// # Errors
     ///
-    /// `MqttInstanceNotFound` and `FindCaBySnError`.
+    /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
+    /// tells; `FindCaBySnError`.
     pub fn apply(
         &self,
         instances: &Instances,
@@ -48,5 +50,9 @@ impl GetCaCertificate {
     }
 }
 
-const ACTION: Action =
-    Action { name: "GetCaCertificate", page: OperationPage::ActiveCaCertificate };
+const ACTION: Action = Action {
+    name: "GetCaCertificate",
+    permission: "mq:GetCaCertificate",
+    scope: Scope::Instance,
+    page: OperationPage::ActiveCaCertificate,
+};

@@ -1,5 +1,6 @@
 //! `InactivateCaCertificate`.
 
+use super::access::Scope;
 use super::answers::OperationPage;
 use super::call::{self, Action};
 use super::caller::Caller;
@@ -59,7 +60,8 @@ impl InactivateCaCertificate {
     ///
     /// # Errors
     ///
-    /// `MqttInstanceNotFound` and `FindCaBySnError`. Nothing has changed then.
+    /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
+    /// tells; `FindCaBySnError`. Nothing has changed then.
     pub fn apply(
         &self,
         instances: &Instances,
@@ -69,7 +71,8 @@ impl InactivateCaCertificate {
             let set = instance.trust().set_status(&self.sn, CaStatus::Inactive, instance.now());
             let answer = self.answer(request_id, set)?;
             tracing::info!(
-                action = ACTION.name, %request_id, instance = %instance.id(), sn = %self.sn,
+                action = ACTION.name, %request_id, ?caller, instance = %instance.id(),
+                sn = %self.sn,
                 changed = answer.changed, active_twins = ?answer.active_twins,
                 connections_ended = answer.connections.ended,
                 connections_kept = answer.connections.kept, "operation applied"
@@ -110,5 +113,9 @@ impl InactivateCaCertificate {
     }
 }
 
-const ACTION: Action =
-    Action { name: "InactivateCaCertificate", page: OperationPage::ActiveCaCertificate };
+const ACTION: Action = Action {
+    name: "InactivateCaCertificate",
+    permission: "mq:UnregisterCaCertificate",
+    scope: Scope::Instance,
+    page: OperationPage::ActiveCaCertificate,
+};

@@ -1,5 +1,6 @@
 //! `ListCaCertificate`.
 
+use super::access::Scope;
 use super::answers::OperationPage;
 use super::ca_record::CaRecord;
 use super::call::{self, Action};
@@ -57,7 +58,8 @@ impl ListCaCertificate {
     ///
     /// # Errors
     ///
-    /// `MqttInstanceNotFound`.
+    /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
+    /// tells.
     pub fn apply(
         &self,
         instances: &Instances,
@@ -75,6 +77,10 @@ impl ListCaCertificate {
     }
 }
 
-const ACTION: Action =
-    Action { name: "ListCaCertificate", page: OperationPage::ActiveCaCertificate };
+const ACTION: Action = Action {
+    name: "ListCaCertificate",
+    permission: "mq:ListCaCertificate",
+    scope: Scope::Instance,
+    page: OperationPage::ActiveCaCertificate,
+};
 const PAGE_SIZE: &str = "PageSize";

@@ -4,7 +4,11 @@
 //! all that it says or, with an [`OperationError`], nothing. Operations block (files, keys): an
 //! async caller wraps them in `spawn_blocking`. Only this layer knows the cloud's parameter names
 //! and error codes.
+//!
+//! A [`Caller`] says on whose behalf an operation is applied. What it wants on an account's behalf
+//! is asked of an [`Authoriser`] first, and reaches the account's own instances only.
 
+mod access;
 mod active_ca_certificate;
 mod answers;
 mod ca_record;
@@ -17,6 +21,7 @@ mod inactivate_ca_certificate;
 mod list_ca_certificate;
 mod page_size;
 mod parameters;
+mod principal;
 mod register_ca;
 mod request_id;
 mod set_sni_config;
@@ -24,6 +29,7 @@ mod sni_config;
 mod sni_faults;
 mod sni_plan;
 
+pub use access::{AccessDenied, AccessDeniedDetail, AccessRequest, Authoriser, Resource};
 pub use active_ca_certificate::{ActiveCaCertificate, ActiveCaCertificateResponse};
 pub use answers::{ANSWERS, Answer, ErrorCode, OperationPage};
 pub use ca_record::CaRecord;
@@ -35,8 +41,9 @@ pub use inactivate_ca_certificate::{InactivateCaCertificate, InactivateCaCertifi
 pub use list_ca_certificate::{ListCaCertificate, ListCaCertificateResponse};
 pub use page_size::{PageSize, PageSizeError};
 pub use parameters::{ParameterError, Parameters};
+pub use principal::PrincipalType;
 pub use register_ca::{RegisterCa, RegisterCaResponse};
 pub use request_id::RequestId;
-pub use set_sni_config::{AccessDeniedDetail, SetSniConfig, SetSniConfigResponse};
+pub use set_sni_config::{SetSniConfig, SetSniConfigResponse};
 pub use sni_config::{EntrySyntaxError, SniConfig, SniConfigError, SyntaxFault};
 pub use sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused, Warning};

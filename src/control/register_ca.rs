@@ -1,5 +1,6 @@
 //! Registering a CA.
 
+use super::access::Scope;
 use super::answers::OperationPage;
 use super::call::{self, Action};
 use super::caller::Caller;
@@ -11,6 +12,9 @@ use crate::instance::Instances;
 use crate::trust::{CaStatus, LiveChange, Registration, RegistrationWarning};
 
 /// Registers a CA with an instance, on the embedder's own word that it may speak for its devices.
+///
+/// No proof is asked for that whoever calls holds the CA's key: where that is not the embedder
+/// itself, ask for one before this is applied.
 ///
 /// Registering never changes the status of a CA that is registered already.
 #[derive(Clone, Debug)]
@@ -50,11 +54,12 @@ impl RegisterCa {
     ///
     /// # Errors
     ///
-    /// `MqttInstanceNotFound`; `SnNotUnique` where the serial number is taken, by the same
-    /// certificate or by another; `CertificateContentError` where the certificate has expired,
-    /// the crypto provider cannot use its key, or its own signature is not good; `CaNumExceed`
-    /// where too many certificates of one subject and key are registered;
-    /// `ParameterFieldCheckFailed` for a name that is too long. Nothing has changed then.
+    /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
+    /// tells; `SnNotUnique` where the serial number is taken, by the same certificate or by
+    /// another; `CertificateContentError` where the certificate has expired, the crypto provider
+    /// cannot use its key, or its own signature is not good; `CaNumExceed` where too many
+    /// certificates of one subject and key are registered; `ParameterFieldCheckFailed` for a name
+    /// that is too long. Nothing has changed then.
     pub fn apply(
         &self,
         instances: &Instances,
@@ -70,7 +75,7 @@ impl RegisterCa {
                 instance.trust().register(&self.name, certificate, self.status, now)?;
             let sn = authority.certificate().serial().clone();
             tracing::info!(
-                action = ACTION.name, %request_id, instance = %instance.id(), %sn,
+                action = ACTION.name, %request_id, ?caller, instance = %instance.id(), %sn,
                 status = %self.status, warnings = warnings.len(),
                 connections_ended = live.ended, connections_kept = live.kept, name = ?self.name,
                 subject = ?self.certificate.subject(), "operation applied"
@@ -80,6 +85,10 @@ impl RegisterCa {
     }
 }
 
-const ACTION: Action =
-    Action { name: "RegisterCaCertificate", page: OperationPage::ActiveCaCertificate };
+const ACTION: Action = Action {
+    name: "RegisterCaCertificate",
+    permission: "mq:RegisterCa",
+    scope: Scope::Instance,
+    page: OperationPage::ActiveCaCertificate,
+};
 const MAX_NAME: usize = 128;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::access::{AccessDeniedDetail, Scope};
 use super::answers::OperationPage;
 use super::call::{self, Action};
 use super::caller::Caller;
@@ -50,26 +51,6 @@ pub struct SetSniConfigResponse {
     pub warnings: Vec<EntryWarning>,
 }
 
-/// `AccessDeniedDetail`: who was denied what, by which policy. All texts of the cloud's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AccessDeniedDetail {
-    /// `AuthAction`: the operation that was attempted.
-    pub auth_action: String,
-    /// `AuthPrincipalDisplayName`: who attempted it.
-    pub auth_principal_display_name: String,
-    /// `AuthPrincipalOwnerId`: the account that it belongs to.
-    pub auth_principal_owner_id: String,
-    /// `AuthPrincipalType`: what kind of identity it is.
-    pub auth_principal_type: String,
-    /// `EncodedDiagnosticMessage`: for the support of whoever denied it.
-    pub encoded_diagnostic_message: String,
-    /// `NoPermissionType`: how it was denied.
-    pub no_permission_type: String,
-    /// `PolicyType`: by what kind of policy.
-    pub policy_type: String,
-}
-
 impl SetSniConfig {
     /// Reads the operation from its parameters; an absent `SniConfig` has no entries.
     ///
@@ -95,15 +76,17 @@ impl SetSniConfig {
     ///
     /// # Errors
     ///
-    /// `MqttInstanceNotFound`, and `ParameterFieldCheckFailed` where any certificate cannot be
-    /// served; its [`cause`](OperationError::cause) then lists what is wrong with each entry. The
-    /// old map stays in force.
+    /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
+    /// tells; `ParameterFieldCheckFailed` where any certificate cannot be served; its
+    /// [`cause`](OperationError::cause) then lists what is wrong with each entry. The old map stays
+    /// in force.
     pub fn apply(
         &self,
         instances: &Instances,
         caller: &Caller,
     ) -> Result<SetSniConfigResponse, OperationError> {
-        ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
+        let target = (&self.mqtt_instance_id, &self.sni_config);
+        ACTION.on_instance(instances, target, caller, |request_id, instance| {
             self.check_number_of_names(&instance)?;
             let now = call::now(&instance)?;
             let mut publisher = instance.sni_publisher();
@@ -129,7 +112,7 @@ impl SetSniConfig {
                 }
             };
             tracing::info!(
-                action = ACTION.name, %request_id, instance = %instance.id(), changed,
+                action = ACTION.name, %request_id, ?caller, instance = %instance.id(), changed,
                 default_certificate = %self.default_certificate, entries = self.sni_config.len(),
                 generation = table.generation(), warnings = plan.warnings.len(),
                 "operation applied"
@@ -156,6 +139,7 @@ impl SetSniConfig {
 
     /// The entries whose names another instance has claimed.
     fn refuse_taken(&self, names: &[NamePattern]) -> SniConfigRefused {
+        let names: BTreeSet<_> = names.iter().collect();
         let entries = self.sni_config.entries();
         let taken = entries.filter(|(_, entry)| names.contains(&entry.pattern));
         let error = |(index, entry): (usize, &SniEntry)| EntryError {
@@ -166,6 +150,11 @@ impl SetSniConfig {
     }
 }
 
-const ACTION: Action = Action { name: "SetSniConfig", page: OperationPage::SetSniConfig };
+const ACTION: Action = Action {
+    name: "SetSniConfig",
+    permission: "mq:SetSniConfig",
+    scope: Scope::Everything,
+    page: OperationPage::SetSniConfig,
+};
 const DEFAULT_CERTIFICATE: &str = "DefaultCertificate";
 const SNI_CONFIG: &str = "SniConfig";

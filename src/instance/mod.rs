@@ -20,7 +20,7 @@ pub use admission::Admission;
 pub use instances::{CreateError, Instances};
 pub use own_handshake::Handshake;
 pub use route::Route;
-pub use spec::InstanceSpec;
+pub use spec::{Edition, InstanceSpec};
 pub use stats::{Outcome, Stats};
 pub use tenant::Instance;
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::id::InstanceId;
+use crate::id::{AccountId, InstanceId, Region};
 use crate::name::HostName;
 use crate::trust::{ClientAuth, LivePolicy, Resumption};
 
@@ -13,6 +13,9 @@ use crate::trust::{ClientAuth, LivePolicy, Resumption};
 #[must_use]
 pub struct InstanceSpec {
     pub(super) id: InstanceId,
+    pub(super) region: Option<Region>,
+    pub(super) owner: Option<AccountId>,
+    pub(super) edition: Edition,
     pub(super) client_auth: ClientAuth,
     pub(super) live: LivePolicy,
     pub(super) resumption: Resumption,
@@ -28,6 +31,9 @@ impl InstanceSpec {
     pub fn new(id: InstanceId) -> Self {
         Self {
             id,
+            region: None,
+            owner: None,
+            edition: Edition::default(),
             client_auth: ClientAuth::default(),
             live: LivePolicy::default(),
             resumption: Resumption::default(),
@@ -36,6 +42,23 @@ impl InstanceSpec {
             max_names: None,
             handshakes_per_second: None,
         }
+    }
+
+    /// Where it is. Callers that are an account reach it only from there, and not at all where
+    /// this is not said; see [`Caller::account`](crate::Caller::account).
+    pub fn region(self, region: Region) -> Self {
+        Self { region: Some(region), ..self }
+    }
+
+    /// Whose it is. No other account reaches it, and none at all where this is not said; see
+    /// [`Caller::account`](crate::Caller::account).
+    pub fn owner(self, owner: AccountId) -> Self {
+        Self { owner: Some(owner), ..self }
+    }
+
+    /// What was bought. It is kept for the broker to ask: nothing here depends on it.
+    pub fn edition(self, edition: Edition) -> Self {
+        Self { edition, ..self }
     }
 
     /// Whether clients must, may or cannot show a certificate.
@@ -105,4 +128,17 @@ impl InstanceSpec {
         self.live.max_lifetime = Some(max_lifetime);
         self
     }
+}
+
+/// The editions in which a cloud sells instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Edition {
+    /// The smallest.
+    Standard,
+    /// The one between.
+    Professional,
+    /// The one for which the cloud documents all operations.
+    #[default]
+    Platinum,
 }

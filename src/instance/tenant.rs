@@ -11,9 +11,9 @@ use rustls::{Error, ServerConfig};
 use rustls_pki_types::UnixTime;
 
 use super::rate::Rate;
-use super::spec::InstanceSpec;
+use super::spec::{Edition, InstanceSpec};
 use super::stats::Counters;
-use crate::id::InstanceId;
+use crate::id::{AccountId, InstanceId, Region};
 use crate::name::HostName;
 use crate::sni::{SniPublisher, SniResolver, StillHeld};
 use crate::trust::{BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Sealing};
@@ -25,6 +25,9 @@ use crate::trust::{BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Seal
 /// that authorising and logging have one place.
 pub struct Instance {
     id: InstanceId,
+    region: Option<Region>,
+    owner: Option<AccountId>,
+    edition: Edition,
     client_auth: ClientAuth,
     shared: Option<Box<[HostName]>>,
     max_names: Option<usize>,
@@ -76,6 +79,9 @@ impl Instance {
         config_with_alpn.alpn_protocols = ALPN.map(Vec::from).into();
         Ok(Self {
             id: spec.id,
+            region: spec.region,
+            owner: spec.owner,
+            edition: spec.edition,
             client_auth: spec.client_auth,
             shared: spec.shared,
             max_names: spec.max_names,
@@ -96,6 +102,21 @@ impl Instance {
     /// Its id.
     pub fn id(&self) -> &InstanceId {
         &self.id
+    }
+
+    /// Where it is, where that was said.
+    pub fn region(&self) -> Option<&Region> {
+        self.region.as_ref()
+    }
+
+    /// The account that it belongs to, where that was said.
+    pub fn owner(&self) -> Option<&AccountId> {
+        self.owner.as_ref()
+    }
+
+    /// What was bought.
+    pub fn edition(&self) -> Edition {
+        self.edition
     }
 
     /// Whether its clients must, may or cannot show a certificate.

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod accept_loop;
+mod access;
 mod certificates;
 mod claims;
 mod client_auth;
