@@ -100,21 +100,19 @@ impl Claims {
         publisher: &mut SniPublisher,
         map: SniMap<CertificateSet>,
     ) -> Result<Arc<SniTable>, ClaimError> {
+        let table = publisher.next(map);
         let mut ledger = self.ledger();
-        let last = match ledger.members.get_mut(&address(instance)) {
-            Some(last) => last.take(),
-            None => return Err(ClaimError::Removed),
+        let Some(last) = ledger.members.get(&address(instance)).cloned() else {
+            return Err(ClaimError::Removed);
         };
         let is_taken = |pattern: &NamePattern| self.is_taken(&ledger, instance, pattern);
-        let taken: Vec<_> = map.patterns().filter(is_taken).collect();
+        let taken: Vec<_> = table.map().patterns().filter(is_taken).collect();
         if !taken.is_empty() {
-            ledger.members.insert(address(instance), last);
             return Err(ClaimError::Taken(taken));
         }
-        for pattern in map.patterns() {
+        for pattern in table.map().patterns() {
             self.hold(&mut ledger, instance, pattern);
         }
-        let table = publisher.next(map);
         let generation = Arc::new(Generation::new(instance, Arc::clone(&table)));
         // From here to the swap the last table is asked itself, and behind it the next one: no name
         // goes by what it was before while another goes by what it is now.

@@ -3,7 +3,8 @@
 use mqtls::control::{Cause, EntryFault, ErrorCode, Place};
 use mqtls::instance::CreateError;
 use mqtls::{Acceptor, ClientAuth, InstanceSpec, OperationError, SetSniConfig};
-use rustls::AlertDescription;
+use proptest::prelude::*;
+use rustls::{AlertDescription, CipherSuite, SignatureScheme};
 
 use crate::shared::{Street, sharing};
 use crate::support::{Door, VERSIONS, client};
@@ -242,3 +243,104 @@ fn a_name_that_is_claimed_while_its_instance_is_removed_is_free_afterwards() {
         street.two.set_sni("own", "three.test#own;a.test#own;*.a.test#own").unwrap();
     }
 }
+
+/// The patterns that the instances of the next test serve, and the names that are asked for.
+const PATTERNS: [&str; 7] =
+    ["a.t.test", "b.t.test", "*.t.test", "t.test", "*.u.test", "c.u.test", "*.a.t.test"];
+const ASKED: [&str; 10] = [
+    "a.t.test",
+    "b.t.test",
+    "z.t.test",
+    "t.test",
+    "c.u.test",
+    "d.u.test",
+    "u.test",
+    "x.a.t.test",
+    "end-0.test",
+    "end-1.test",
+];
+
+/// What an instance holds, as a naive reading of the rules has it.
+#[derive(Clone, Default)]
+struct Held {
+    endpoint: String,
+    patterns: Vec<&'static str>,
+}
+
+impl Held {
+    fn all(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().copied().chain([self.endpoint.as_str()])
+    }
+
+    fn conflicts(&self, pattern: &str) -> bool {
+        self.all().any(|held| covers(held, pattern) || covers(pattern, held))
+    }
+
+    fn answers(&self, name: &str) -> bool {
+        self.all().any(|held| covers(held, name))
+    }
+}
+
+/// Whether a pattern covers a name, or is the same.
+fn covers(pattern: &str, name: &str) -> bool {
+    let below = pattern.strip_prefix('*').and_then(|parent| name.strip_suffix(parent));
+    pattern == name || below.is_some_and(|label| !label.contains(['.', '*']) && !label.is_empty())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_is_set_and_removed_each_name_leads_where_a_naive_reading_says(
+        steps in prop::collection::vec((0..3_usize, any::<u8>(), 0..8_u8), 1..20),
+    ) {
+        let street = Door::open();
+        let (mut doors, mut held) = (vec![], vec![]);
+        let create = |number: usize| {
+            let endpoint = format!("end-{number}.test");
+            let door = street.beside_as(&format!("i-{number}"), |spec| sharing(spec, &[&endpoint]));
+            (door, Held { endpoint, patterns: vec![] })
+        };
+        for number in 0..3 {
+            let (door, nothing) = create(number);
+            doors.push(door);
+            held.push(nothing);
+        }
+        for (at, patterns, kind) in steps {
+            if kind == 0 {
+                street.instances.remove(doors[at].instance.id()).unwrap();
+                (doors[at], held[at]) = create(at);
+            } else {
+                let chosen = |(bit, pattern): (usize, &&'static str)| {
+                    (patterns >> bit & 1 == 1).then_some(*pattern)
+                };
+                let wanted: Vec<_> = PATTERNS.iter().enumerate().filter_map(chosen).collect();
+                let others = |pattern: &str| {
+                    let mut others = held.iter().enumerate().filter(|(other, _)| *other != at);
+                    others.any(|(_, held)| held.conflicts(pattern))
+                };
+                let refused: Vec<_> = { wanted.iter().zip(1..) }
+                    .filter(|(pattern, _)| others(pattern))
+                    .map(|(pattern, entry)| (entry, (*pattern).to_owned()))
+                    .collect();
+                let config: String = wanted.iter().map(|it| format!("{it}#default;")).collect();
+                match doors[at].set_sni("default", &config) {
+                    Ok(_) => prop_assert_eq!(refused, vec![]),
+                    Err(error) => prop_assert_eq!(taken(&error), refused),
+                }
+                if wanted.iter().all(|pattern| !others(pattern)) {
+                    held[at].patterns = wanted;
+                }
+            }
+            for name in ASKED {
+                let expected = held.iter().position(|held| held.answers(name));
+                let found = street.instances.route(name, &SCHEMES, &SUITES);
+                let found = found.map(|route| route.instance().id().to_string());
+                prop_assert_eq!(found, expected.map(|at| format!("i-{at}")), "{}", name);
+            }
+        }
+    }
+}
+
+const SCHEMES: [SignatureScheme; 1] = [SignatureScheme::ECDSA_NISTP256_SHA256];
+const SUITES: [CipherSuite; 1] = [CipherSuite::TLS13_AES_128_GCM_SHA256];
