@@ -11,11 +11,16 @@ use clap::Parser;
 /// A CA that is switched off ends what it let in, before the operation answers: live connections,
 /// whose MQTT 5 clients are sent DISCONNECT, and the tickets with which sessions are resumed.
 ///
+/// Two instances share the port, each with CAs, certificates and topics of its own. A client that
+/// asks for `second.localhost` or `*.second.example.test` comes to `mqtt-second`; any other, also
+/// one that names no server, to `mqtt-demo`.
+///
 /// It makes the certificates that it needs on its first start and prints lines to paste into
 /// another terminal. Its default certificate is for `localhost` and `127.0.0.1`.
 ///
 /// The console: one operation per line, `help` lists them, each answer is one line of JSON. With
-/// `dry-run` in front, an operation that ends connections says how many and leaves them up. An end
+/// `dry-run` in front, an operation that ends connections says how many and leaves them up. It is
+/// about `mqtt-demo` unless it has `MqttInstanceId=mqtt-second` among its parameters. An end
 /// of input closes the console only, so `broker < /dev/null &` runs in the background.
 /// `RUST_LOG` sets what is logged on standard error.
 #[derive(Debug, Parser)]

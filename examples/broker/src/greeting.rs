@@ -4,9 +4,11 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::door::Door;
+use crate::door::{Door, FIRST_ENDPOINT, SECOND_ENDPOINT};
 use crate::mqtt::Identity;
-use crate::pki::{DEVICE_CA, INSTANCE, Pki, RETIRED_CA, SERVER_CA};
+use crate::pki::{
+    DEVICE_CA, FIRST_INSTANCE, Pki, RETIRED_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
+};
 
 /// Writes the greeting.
 ///
@@ -18,14 +20,17 @@ pub(crate) fn greet(
     pki: &Pki,
     door: &Door,
 ) -> io::Result<()> {
-    let peers = Peers { pki, port: address.port() };
+    let port = address.port();
+    let peers = Peers { pki, port, host: FIRST_ENDPOINT, server_ca: SERVER_CA };
+    let second = Peers { pki, port, host: SECOND_ENDPOINT, server_ca: SECOND_SERVER_CA };
     let device_ca = door.device_ca.to_string();
     let own = Identity::new(&device_ca, Some("device-1"), "").own_topics().unwrap_or_default();
     let retired = &door.retired_ca;
     let root = pki.path("");
     writeln!(
         to,
-        "instance {INSTANCE}: MQTT over TLS on {address}, client certificates required
+        "instance {FIRST_INSTANCE}: MQTT over TLS on {address}, client certificates required
+instance {SECOND_INSTANCE}: the same port, under {SECOND_ENDPOINT} and *.second.example.test
 keys and certificates: {root}
 
 # a message from one device to another, at least once
@@ -52,6 +57,17 @@ keys and certificates: {root}
 {saved}
 {resumed}
 
+# {SECOND_INSTANCE} has a device-1, too: it comes in under a name of its own instance, and is refused
+# under any other name and under none, which lead to {FIRST_INSTANCE}. There device-1 is another one
+{second_in}
+{second_out}
+{first_out}
+
+# the two instances' topics do not meet, whatever their names. These two are about {SECOND_INSTANCE}, and
+# need {SECOND_ENDPOINT} to be this machine (in /etc/hosts, say)
+{second_sub}
+{second_publish}
+
 # the operator's console is here, on standard input; each answer is one line of JSON
 help
 ListCaCertificate
@@ -59,6 +75,8 @@ ActiveCaCertificate Sn={retired}
 dry-run InactivateCaCertificate Sn={retired}
 InactivateCaCertificate Sn={retired}
 SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
+ListCaCertificate MqttInstanceId={SECOND_INSTANCE}
+InactivateCaCertificate MqttInstanceId={SECOND_INSTANCE} Sn={second_ca}
 
 # active CA: {device_ca} ({device_ca_file}). Ctrl-C ends the broker.",
         root = root.display(),
@@ -76,26 +94,36 @@ SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
         cut = peers.mosquitto("mosquitto_sub", "retired-device", "-V 5 -t 'demo/#' -v -d"),
         saved = peers.session("-sess_out"),
         resumed = peers.session("-sess_in"),
+        second_in = second.openssl(SECOND_DEVICES[0], "eu.second.example.test"),
+        second_out = peers.openssl(SECOND_DEVICES[0], FIRST_ENDPOINT),
+        first_out = second.openssl("device-1", "eu.second.example.test"),
+        second_sub = second.mosquitto("mosquitto_sub", SECOND_DEVICES[0], "-t 'demo/#' -v"),
+        second_publish =
+            second.mosquitto("mosquitto_pub", SECOND_DEVICES[1], "-t demo/hello -m hello"),
+        second_ca = door.second_ca,
         retired_ca = RETIRED_CA,
         device_ca_file = DEVICE_CA,
     )?;
     to.flush()
 }
 
-/// The programs that are run against the broker.
+/// The programs that are run against one instance of the broker.
 struct Peers<'a> {
     pki: &'a Pki,
     port: u16,
+    /// A name of the instance that leads to this machine.
+    host: &'static str,
+    server_ca: &'static str,
 }
 
 impl Peers<'_> {
     fn mosquitto(&self, program: &str, device: &str, rest: &str) -> String {
-        let files = files(self.pki, device, Style::Long);
-        format!("{program} -h localhost -p {} {files} -q 1 {rest}", self.port)
+        let files = self.files(device, Style::Long);
+        format!("{program} -h {} -p {} {files} -q 1 {rest}", self.host, self.port)
     }
 
     fn openssl(&self, device: &str, name: &str) -> String {
-        let files = files(self.pki, device, Style::OpenSsl);
+        let files = self.files(device, Style::OpenSsl);
         format!("openssl s_client -connect localhost:{} -servername {name} {files}", self.port)
     }
 
@@ -104,6 +132,21 @@ impl Peers<'_> {
         let file = quoted(&self.pki.path("session.pem"));
         format!("{} {option} {file}", self.openssl("retired-device", "localhost"))
     }
+
+    /// The options that name a device's files.
+    fn files(&self, device: &str, style: Style) -> String {
+        let file = |name: &str| quoted(&self.pki.path(name));
+        let (ca, certificate, key) = match style {
+            Style::Long => ("--cafile", "--cert", "--key"),
+            Style::OpenSsl => ("-CAfile", "-cert", "-key"),
+        };
+        format!(
+            "{ca} {} {certificate} {} {key} {}",
+            file(self.server_ca),
+            file(&format!("{device}.pem")),
+            file(&format!("{device}.key")),
+        )
+    }
 }
 
 /// How a program spells its options.
@@ -111,21 +154,6 @@ impl Peers<'_> {
 enum Style {
     Long,
     OpenSsl,
-}
-
-/// The options that name a device's files.
-fn files(pki: &Pki, device: &str, style: Style) -> String {
-    let file = |name: &str| quoted(&pki.path(name));
-    let (ca, certificate, key) = match style {
-        Style::Long => ("--cafile", "--cert", "--key"),
-        Style::OpenSsl => ("-CAfile", "-cert", "-key"),
-    };
-    format!(
-        "{ca} {} {certificate} {} {key} {}",
-        file(SERVER_CA),
-        file(&format!("{device}.pem")),
-        file(&format!("{device}.key")),
-    )
 }
 
 /// A path as one word of a POSIX shell.
@@ -137,6 +165,8 @@ fn quoted(path: &Path) -> String {
     }
     format!("'{}'", text.replace('\'', r"'\''"))
 }
+
+const SECOND_DEVICES: [&str; 2] = ["mqtt-second/device-1", "mqtt-second/device-2"];
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,13 @@
 //! `mqtt5` speaks MQTT with whom it let in, and an operator changes both on standard input.
 //!
 //! ```text
-//! TCP ── mqtls::Acceptor ── Connection { device } ── mqtt::Service ── topics
-//!              ▲                  ▲
+//! TCP ── mqtls::Acceptor ── Connection { instance, device } ── mqtt::Service ── topics
+//!              ▲                  ▲                             one each instance
 //!              └──── Console ─────┘ SetSniConfig · InactivateCaCertificate · …
 //! ```
+//!
+//! Two instances share the port. The server name that a client asks for finds the instance; from then
+//! on everything is that instance's own: certificates, CAs, operations, topics, client identifiers.
 //!
 //! A connection ends by itself when what let it in ends. The broker does nothing for that but leave
 //! the MQTT 5 packet with which its client is told.
@@ -68,8 +71,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
     if let Err(error) = greeting::greet(&mut io::stdout(), listener.local_addr()?, &pki, &door) {
         tracing::warn!(%error, "nobody reads standard output");
     }
-    let operator = tokio::spawn(operate(Console::new(door.instances)));
-    serve::serve(listener, &door.instance, stop).await;
+    let operator = tokio::spawn(operate(Console::new(door.instances.clone())));
+    serve::serve(listener, &door, stop).await;
     operator.abort();
     Ok(())
 }

@@ -4,29 +4,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtls::{Acceptor, Ended, Instance};
+use mqtls::{Acceptor, Ended};
 use tokio::join;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::mqtt::{Identity, Service};
+use crate::door::Door;
+use crate::mqtt::{Identity, Services};
 
-/// Serves MQTT over TLS on a listener until `stop` is ready.
+/// Serves MQTT over TLS on a listener, to all instances behind the door, until `stop` is ready.
 ///
 /// Then nothing more is accepted, handshakes have a second to end, MQTT 5 clients are told that the
 /// server goes, and what is not done within five seconds is dropped.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    instance: &Arc<Instance>,
-    stop: impl Future<Output = ()>,
-) {
-    let front = Front { acceptor: Acceptor::new(instance), service: Arc::new(Service::new()) };
+pub(crate) async fn serve(listener: TcpListener, door: &Door, stop: impl Future<Output = ()>) {
+    let services = Arc::new(Services::of(door.ids()));
+    let front = Front { acceptor: door.acceptor(), services };
     let (shutdown, _) = broadcast::channel(1);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
-    let mut house = std::pin::pin!(front.service.keep_house());
+    let mut house = std::pin::pin!(front.services.keep_house());
     loop {
         tokio::select! {
             Some((stream, peer)) = front.acceptor.next(|| listener.accept()) => {
@@ -54,7 +52,7 @@ pub(crate) async fn serve(
 #[derive(Clone)]
 struct Front {
     acceptor: Acceptor,
-    service: Arc<Service>,
+    services: Arc<Services>,
 }
 
 impl Front {
@@ -65,15 +63,16 @@ impl Front {
         peer: SocketAddr,
         shutdown: broadcast::Receiver<()>,
     ) {
-        if !self.service.has_room_for(peer.ip()).await {
-            tracing::debug!(%peer, "no room for another connection");
-            return;
-        }
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "small packets will be late");
         }
         let Ok(connection) = self.acceptor.accept(stream).await else {
             // Counted and logged with its reason already.
+            return;
+        };
+        let instance = connection.instance().clone();
+        let Some(service) = self.services.get(&instance) else {
+            tracing::debug!(%peer, %instance, "the instance has no MQTT service");
             return;
         };
         // The instance demands a certificate, so there is a device; without one there is nobody
@@ -87,15 +86,17 @@ impl Front {
             device.common_name(),
             &device.sha256().to_string(),
         );
-        tracing::debug!(%peer, %device, "device connected");
+        tracing::debug!(%peer, %instance, %device, "device connected");
         let handle = connection.handle();
-        let served = self.service.serve(connection, peer, device.clone(), shutdown).await;
+        let served = service.serve(connection, peer, device.clone(), shutdown).await;
         // What ended the connection is asked first: to the MQTT session any cut looks like a
         // stream that broke. How many an operation ended is logged with the operation.
         match (handle.ended().filter(|why| *why != Ended::Dropped), served) {
-            (Some(why), _) => tracing::debug!(%peer, %device, %why, "connection cut"),
-            (None, Ok(())) => tracing::debug!(%peer, %device, "device disconnected"),
-            (None, Err(error)) => tracing::debug!(%peer, %device, ?error, "connection ended"),
+            (Some(why), _) => tracing::debug!(%peer, %instance, %device, %why, "connection cut"),
+            (None, Ok(())) => tracing::debug!(%peer, %instance, %device, "device disconnected"),
+            (None, Err(error)) => {
+                tracing::debug!(%peer, %instance, %device, ?error, "connection ended")
+            }
         }
     }
 }

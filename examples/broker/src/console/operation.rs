@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::line::{Line, LineError, Mode};
-use crate::pki::INSTANCE;
+use crate::pki::{FIRST_INSTANCE, SECOND_INSTANCE};
 
 /// Applies what a line says. Blocks.
 pub(super) fn apply(line: Line, instances: &Instances, me: &Caller) -> Value {
     let Line { mode, operation, mut parameters } = line;
     if !parameters.iter().any(|(name, _)| name == INSTANCE_PARAMETER) {
-        parameters.push((INSTANCE_PARAMETER.to_owned(), INSTANCE.to_owned()));
+        parameters.push((INSTANCE_PARAMETER.to_owned(), FIRST_INSTANCE.to_owned()));
     }
     let parameters: Parameters = parameters.into_iter().collect();
     // An operation without a dry run never gets as far as its own arm when one is asked for.
@@ -126,11 +126,13 @@ fn help() -> Value {
         "Connections": "how many live ones the CA had let in: Ended, or Kept where the instance \
                         keeps them; ActiveTwins: active CAs of the same name and key, through \
                         which its devices can still come in",
-        "Words": "separated by blanks, values hold none; \
-                  MqttInstanceId is mqtt-demo where it is not given",
+        "Words": "separated by blanks, values hold none",
+        "Instances": [FIRST_INSTANCE, SECOND_INSTANCE],
+        "MqttInstanceId": "MqttInstanceId=<instance> with any operation says whose certificates or \
+                           CAs are meant; without it those of mqtt-demo are",
         "SniConfig": "name#certificate id, several separated by `;`; \
                       a name is exact or a wildcard such as *.mqtt.example.test",
-        "Certificates": "<dir>/certs/mqtt-demo/<certificate id>.pem",
+        "Certificates": "<dir>/certs/<instance>/<certificate id>.pem",
     })
 }
 
@@ -139,11 +141,11 @@ type Outcome = Result<Value, OperationError>;
 const INSTANCE_PARAMETER: &str = "MqttInstanceId";
 
 const OPERATIONS: [&str; 6] = [
-    "SetSniConfig DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
-    "ActiveCaCertificate Sn=<serial>",
-    "[dry-run] InactivateCaCertificate Sn=<serial>",
-    "[dry-run] DeleteCaCertificate Sn=<serial>",
-    "ListCaCertificate",
+    "SetSniConfig DefaultCertificate=<id> [SniConfig=<name>#<id>;...] [MqttInstanceId=<instance>]",
+    "ActiveCaCertificate Sn=<serial> [MqttInstanceId=<instance>]",
+    "[dry-run] InactivateCaCertificate Sn=<serial> [MqttInstanceId=<instance>]",
+    "[dry-run] DeleteCaCertificate Sn=<serial> [MqttInstanceId=<instance>]",
+    "ListCaCertificate [MqttInstanceId=<instance>]",
     "help",
 ];
 
@@ -163,7 +165,7 @@ mod tests {
     fn answer(line: &str) -> Value {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let instances = Instances::new(provider, Memory::new());
-        instances.create(InstanceSpec::new(INSTANCE.parse().unwrap())).unwrap();
+        instances.create(InstanceSpec::new(FIRST_INSTANCE.parse().unwrap())).unwrap();
         apply(Line::parse(line).unwrap().unwrap(), &instances, &Caller::local())
     }
 
@@ -227,9 +229,40 @@ mod tests {
     }
 
     #[test]
+    fn an_operation_is_for_the_instance_that_it_names_and_for_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open_or_make(&dir.path().join("demo")).unwrap();
+        let door = Door::open(&pki).unwrap();
+        let me = Caller::local();
+        let answer = |line: &str| apply(Line::parse(line).unwrap().unwrap(), &door.instances, &me);
+        let states = |instance: &str| {
+            let list = answer(&format!("ListCaCertificate MqttInstanceId={instance}"));
+            let records = list["Data"]["CaCertificateVOS"].as_array().unwrap().clone();
+            let state =
+                |it: &Value| [&it["Sn"], &it["Status"]].map(|it| it.as_str().unwrap().to_owned());
+            records.iter().map(state).collect::<Vec<_>>()
+        };
+        let (first, second) = (states(FIRST_INSTANCE), states(SECOND_INSTANCE));
+        let sn = door.second_ca.to_string();
+        assert_eq!(second, [[sn.clone(), "1".to_owned()]]);
+        assert_eq!(answer("ListCaCertificate")["Data"]["Total"], first.len());
+
+        // Nobody's CA is reached through another instance.
+        for operation in ["InactivateCaCertificate", "DeleteCaCertificate", "ActiveCaCertificate"] {
+            assert_eq!(answer(&format!("{operation} Sn={sn}"))["Code"], "FindCaBySnError");
+        }
+        assert_eq!(states(SECOND_INSTANCE), second);
+        let done = answer(&format!("InactivateCaCertificate Sn={sn} MqttInstanceId=mqtt-second"));
+        assert_eq!(done["Sn"], sn, "{done}");
+        assert_eq!(states(SECOND_INSTANCE), [[sn, "0".to_owned()]]);
+        assert_eq!(states(FIRST_INSTANCE), first);
+    }
+
+    #[test]
     fn the_list_begins_empty_and_help_names_every_operation() {
         let list = answer("ListCaCertificate");
         assert_eq!(list["Data"], json!({ "Total": 0, "CaCertificateVOS": [] }));
         assert_eq!(answer("help")["Operations"], json!(OPERATIONS));
+        assert_eq!(answer("help")["Instances"], json!(["mqtt-demo", "mqtt-second"]));
     }
 }

@@ -10,8 +10,9 @@ mod client_ids;
 mod farewell;
 mod identity;
 mod service;
+mod services;
 mod stream;
 mod topics;
 
 pub(crate) use identity::Identity;
-pub(crate) use service::Service;
+pub(crate) use services::Services;

@@ -1,7 +1,6 @@
 //! The MQTT service behind the front door: sessions, routing, and its end.
 
-use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use mqtt5::broker::sys_topics::BrokerStats;
 use mqtt5::broker::transport::BrokerTransport;
 use tokio::net::TcpStream;
 use tokio::sync::broadcast;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::access::Access;
 use super::client_ids::ClientIds;
@@ -23,7 +21,8 @@ use super::farewell::Farewell;
 use super::identity::Identity;
 use super::stream::PeerStream;
 
-/// One MQTT service, shared by all connections. Sessions and retained messages live in memory.
+/// The MQTT service of one instance, shared by all of its connections. Sessions and retained messages
+/// live in memory.
 ///
 /// `mqtt5`'s own listeners stay out of it, its TLS in particular: they would decide about devices
 /// by other rules. Its `$SYS` topics are off since no device may read them.
@@ -38,7 +37,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// An empty service.
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         let sessions = Arc::new(DynamicStorage::Memory(MemoryBackend::with_queue_limits(QUEUE)));
         let router = MessageRouter::with_storage(Arc::clone(&sessions))
             .with_fallback_queue_limits(QUEUE)
@@ -51,11 +50,6 @@ impl Service {
             stats: Arc::default(),
             resources: Arc::new(ResourceMonitor::new(limits())),
         }
-    }
-
-    /// Whether one more connection from this address is within the limits.
-    pub(crate) async fn has_room_for(&self, address: IpAddr) -> bool {
-        self.resources.can_accept_connection(address).await
     }
 
     /// Speaks MQTT with one verified device until either side ends it, or the connection is over,
@@ -96,18 +90,13 @@ impl Service {
         }
     }
 
-    /// Removes what has expired, again and again: sessions, queued messages, rate windows.
-    pub(crate) async fn keep_house(&self) -> Infallible {
-        let mut ticks = interval(HOUSEKEEPING);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Err(error) = self.sessions.cleanup_expired().await {
-                tracing::warn!(%error, "expired MQTT sessions were not removed");
-            }
-            self.router.sweep_sessions().await;
-            self.resources.cleanup_expired_windows().await;
+    /// Removes what has expired: sessions, queued messages, rate windows.
+    pub(super) async fn clean_up(&self) {
+        if let Err(error) = self.sessions.cleanup_expired().await {
+            tracing::warn!(%error, "expired MQTT sessions were not removed");
         }
+        self.router.sweep_sessions().await;
+        self.resources.cleanup_expired_windows().await;
     }
 }
 
@@ -115,7 +104,6 @@ impl Service {
 fn config() -> BrokerConfig {
     BrokerConfig {
         bind_addresses: Vec::new(),
-        max_clients: MAX_CONNECTIONS,
         session_expiry_interval: SESSION_EXPIRY,
         max_packet_size: MAX_PACKET,
         topic_alias_maximum: 16,
@@ -130,19 +118,14 @@ fn config() -> BrokerConfig {
     }
 }
 
+/// Limits for each client by itself. How many there may be the front door has decided.
 fn limits() -> ResourceLimits {
-    ResourceLimits {
-        max_connections: MAX_CONNECTIONS,
-        max_connections_per_ip: MAX_CONNECTIONS,
-        max_connection_rate: 1_000,
-        rate_limit_window: Duration::from_secs(1),
-        ..ResourceLimits::default()
-    }
+    ResourceLimits { rate_limit_window: Duration::from_secs(1), ..ResourceLimits::default() }
 }
 
-const MAX_CONNECTIONS: usize = 10_000;
 const MAX_PACKET: usize = 256 * 1024;
 const MAX_RETAINED: usize = 1_000;
 const QUEUE: QueueLimits = QueueLimits { max_messages: 1_000, max_bytes: 4 * 1024 * 1024 };
 const SESSION_EXPIRY: Duration = Duration::from_secs(60 * 60);
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// How often [`Service::clean_up`] is of use.
+pub(super) const HOUSEKEEPING: Duration = Duration::from_secs(60);

@@ -10,13 +10,22 @@ use rcgen::{
 };
 
 use super::files::{Readers, create, create_directory, sync_directory};
-use super::{DEVICE_CA, INSTANCE, RETIRED_CA, SERVER_CA};
+use super::{
+    CERTIFICATES, DEVICE_CA, FIRST_INSTANCE, RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE,
+    SECOND_SERVER_CA, SERVER_CA,
+};
 
 /// Writes a whole PKI into an empty directory.
 pub(super) fn write_pki(root: &Path) -> Result<()> {
-    let certificates = root.join("certs");
-    let servers = certificates.join(INSTANCE);
+    let certificates = root.join(CERTIFICATES);
     create_directory(&certificates)?;
+    write_first(root)?;
+    write_second(root)?;
+    [&*certificates, root].into_iter().try_for_each(sync_directory)
+}
+
+fn write_first(root: &Path) -> Result<()> {
+    let servers = root.join(CERTIFICATES).join(FIRST_INSTANCE);
     create_directory(&servers)?;
 
     let ca = Ca::make("mqtls demo server CA", &root.join(SERVER_CA))?;
@@ -32,7 +41,25 @@ pub(super) fn write_pki(root: &Path) -> Result<()> {
     let ca = Ca::make("mqtls demo retired CA", &root.join(RETIRED_CA))?;
     ca.issue_device(root, "retired-device")?;
 
-    [&*servers, &*certificates, root].into_iter().try_for_each(sync_directory)
+    sync_directory(&servers)
+}
+
+/// Writes the second instance's part into a PKI that has a directory of server certificates.
+pub(super) fn write_second(root: &Path) -> Result<()> {
+    let servers = root.join(CERTIFICATES).join(SECOND_INSTANCE);
+    let devices = root.join(SECOND_INSTANCE);
+    create_directory(&servers)?;
+    create_directory(&devices)?;
+
+    let ca = Ca::make("mqtls demo second server CA", &root.join(SECOND_SERVER_CA))?;
+    ca.issue_server(&servers.join("default.pem"), &["second.localhost"], ecdsa()?)?;
+    ca.issue_server(&servers.join("wildcard.pem"), &["*.second.example.test"], ecdsa()?)?;
+
+    let ca = Ca::make("mqtls demo second device CA", &root.join(SECOND_DEVICE_CA))?;
+    ca.issue_device(&devices, "device-1")?;
+    ca.issue_device(&devices, "device-2")?;
+
+    [servers, devices].iter().try_for_each(|directory| sync_directory(directory))
 }
 
 /// A CA while it signs. Its key is nowhere but here and ends with it.
@@ -59,13 +86,13 @@ impl Ca {
     }
 
     /// Writes certificate and key into two files, as MQTT clients want them.
-    fn issue_device(&self, root: &Path, name: &str) -> Result<()> {
+    fn issue_device(&self, directory: &Path, name: &str) -> Result<()> {
         let mut device = params(name, &[])?;
         device.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = ecdsa()?;
         let certificate = self.sign(device, &key)?;
-        create(&root.join(format!("{name}.pem")), &certificate, Readers::Anyone)?;
-        create(&root.join(format!("{name}.key")), &key.serialize_pem(), Readers::Owner)
+        create(&directory.join(format!("{name}.pem")), &certificate, Readers::Anyone)?;
+        create(&directory.join(format!("{name}.key")), &key.serialize_pem(), Readers::Owner)
     }
 
     fn sign(&self, mut leaf: CertificateParams, key: &KeyPair) -> Result<String> {

@@ -2,11 +2,18 @@
 
 mod files;
 mod issue;
+mod layout;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+pub(crate) use layout::{
+    DEVICE_CA, FIRST_INSTANCE, RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA,
+    SERVER_CA,
+};
+use layout::{FIRST, InstanceFiles, SECOND};
 
 /// A directory that holds the demo's whole PKI.
 ///
@@ -20,11 +27,17 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// device-1.pem  device-1.key  device-2.pem  device-2.key
 /// retired-ca.pem                     inactive: issued retired-device
 /// retired-device.pem  retired-device.key
+///
+/// certs/mqtt-second/default.pem      second.localhost
+/// certs/mqtt-second/wildcard.pem     *.second.example.test
+/// mqtt-second/server-ca.pem          what clients of the second instance trust
+/// mqtt-second/device-ca.pem          active: issued the second instance's device-1 and device-2
+/// mqtt-second/device-1.pem  …
 /// ```
 ///
 /// No CA's private key is among them: each is dropped once it has signed, so nothing can be
 /// issued later by whoever reads the directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pki {
     root: PathBuf,
 }
@@ -33,7 +46,8 @@ impl Pki {
     /// Takes the PKI in `root` if one is there, or makes it.
     ///
     /// It is made beside `root` and renamed into place as a whole, so a start that is broken off
-    /// leaves nothing that the next one would take for complete.
+    /// leaves nothing that the next one would take for complete. One from before there was a second
+    /// instance is given that instance's part.
     ///
     /// # Errors
     /// When `root` holds something else or only a part of a PKI: nothing there is replaced.
@@ -42,7 +56,11 @@ impl Pki {
             std::path::absolute(root).with_context(|| format!("{} is no path", root.display()))?;
         if !is_empty_or_absent(&root)? {
             let pki = Self { root };
-            pki.check()?;
+            pki.check(&FIRST)?;
+            if !SECOND.directories().iter().any(|directory| pki.path(directory).exists()) {
+                pki.add_second().context("cannot add the second instance's certificates")?;
+            }
+            pki.check(&SECOND)?;
             return Ok(pki);
         }
         let parent = root.parent().context("the root directory cannot hold the demo")?;
@@ -64,22 +82,39 @@ impl Pki {
         self.root.join(file)
     }
 
-    /// The file of a server certificate.
-    pub(crate) fn server_certificate(&self, id: &str) -> PathBuf {
-        self.certificates().join(INSTANCE).join(format!("{id}.pem"))
+    /// The file of a server certificate of an instance.
+    pub(crate) fn server_certificate(&self, instance: &str, id: &str) -> PathBuf {
+        self.certificates().join(instance).join(format!("{id}.pem"))
+    }
+
+    /// All server certificates, each as its instance and its identifier.
+    pub(crate) fn server_certificates() -> impl Iterator<Item = (&'static str, &'static str)> {
+        [&FIRST, &SECOND]
+            .into_iter()
+            .flat_map(|files| files.server_certificates.iter().map(|&id| (files.instance, id)))
     }
 
     /// The directory with all instances' server certificates.
     pub(crate) fn certificates(&self) -> PathBuf {
-        self.root.join("certs")
+        self.root.join(CERTIFICATES)
     }
 
-    fn check(&self) -> Result<()> {
-        let shared = [SERVER_CA, DEVICE_CA, RETIRED_CA].map(|file| self.path(file));
-        let secret = SERVER_CERTIFICATES.map(|id| self.server_certificate(id));
-        let devices = DEVICES.map(|name| self.path(&format!("{name}.pem")));
-        let keys = DEVICES.map(|name| self.path(&format!("{name}.key")));
-        for file in shared.iter().chain(&secret).chain(&devices).chain(&keys) {
+    /// Makes the second instance's part inside `root` and renames it into its two places.
+    fn add_second(&self) -> Result<()> {
+        let making = files::temporary_directory(&self.root)?;
+        files::create_directory(&making.path().join(CERTIFICATES))?;
+        issue::write_second(making.path())?;
+        for directory in SECOND.directories() {
+            fs::rename(making.path().join(&directory), self.path(&directory))
+                .with_context(|| format!("cannot put {directory} into {}", self.root.display()))?;
+        }
+        files::sync_directory(&self.certificates())?;
+        files::sync_directory(&self.root)
+    }
+
+    fn check(&self, of: &InstanceFiles) -> Result<()> {
+        let secret: Vec<_> = self.secret(of).collect();
+        for file in self.public(of).chain(secret.iter().cloned()) {
             ensure!(
                 file.is_file(),
                 "{} exists without {}: remove it and it is made anew, or choose another --dir",
@@ -87,10 +122,23 @@ impl Pki {
                 file.display(),
             );
         }
-        for file in secret.iter().chain(&keys).filter(|file| !files::is_private(file)) {
+        for file in secret.iter().filter(|file| !files::is_private(file)) {
             tracing::warn!(file = %file.display(), "others than its owner may read this key");
         }
         Ok(())
+    }
+
+    /// Files without a key: CAs and the certificates of devices.
+    fn public(&self, of: &InstanceFiles) -> impl Iterator<Item = PathBuf> {
+        let devices = of.devices.iter().map(|name| self.path(&format!("{name}.pem")));
+        of.cas.iter().map(|file| self.path(file)).chain(devices)
+    }
+
+    /// Files with a key.
+    fn secret(&self, of: &InstanceFiles) -> impl Iterator<Item = PathBuf> {
+        let servers =
+            of.server_certificates.iter().map(|id| self.server_certificate(of.instance, id));
+        servers.chain(of.devices.iter().map(|name| self.path(&format!("{name}.key"))))
     }
 }
 
@@ -102,23 +150,8 @@ fn is_empty_or_absent(root: &Path) -> Result<bool> {
     }
 }
 
-/// The one instance of the demo.
-pub(crate) const INSTANCE: &str = "mqtt-demo";
-
-/// The CA of the server certificates.
-pub(crate) const SERVER_CA: &str = "server-ca.pem";
-
-/// The CA of the devices that are let in.
-pub(crate) const DEVICE_CA: &str = "device-ca.pem";
-
-/// The CA that has been deactivated.
-pub(crate) const RETIRED_CA: &str = "retired-ca.pem";
-
-/// The identifiers of the server certificates.
-pub(crate) const SERVER_CERTIFICATES: [&str; 4] = ["default", "wildcard", "exact", "exact-rsa"];
-
-/// The devices: each has a `.pem` and a `.key`.
-const DEVICES: [&str; 3] = ["device-1", "device-2", "retired-device"];
+/// The directory that the broker reads server certificates from.
+const CERTIFICATES: &str = "certs";
 
 #[cfg(test)]
 mod tests {
@@ -138,9 +171,9 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let root = parent.path().join("deeper/demo");
         let first = Pki::open_or_make(&root).unwrap();
-        let made = fs::read(first.server_certificate("exact")).unwrap();
+        let made = fs::read(first.server_certificate(FIRST_INSTANCE, "exact")).unwrap();
         let second = Pki::open_or_make(&root).unwrap();
-        assert_eq!(made, fs::read(second.server_certificate("exact")).unwrap());
+        assert_eq!(made, fs::read(second.server_certificate(FIRST_INSTANCE, "exact")).unwrap());
         assert_eq!(names(&parent.path().join("deeper")), ["demo"], "nothing is left over");
     }
 
@@ -169,6 +202,27 @@ mod tests {
         assert!(error.contains("device-2.key"), "{error}");
     }
 
+    #[test]
+    fn a_pki_of_one_instance_is_given_the_second_ones_part() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("demo");
+        let pki = Pki::open_or_make(&root).unwrap();
+        let kept: Vec<_> = { pki.public(&FIRST) }.chain(pki.secret(&FIRST)).collect();
+        let content = || kept.iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>();
+        let (before, all) = (content(), names(&root));
+        for directory in SECOND.directories() {
+            fs::remove_dir_all(pki.path(&directory)).unwrap();
+        }
+        let again = Pki::open_or_make(&root).unwrap();
+        again.check(&SECOND).unwrap();
+        assert_eq!(content(), before, "the first instance's part is as it was");
+        assert_eq!(names(&root), all, "nothing is left over");
+
+        fs::remove_dir_all(pki.path(SECOND_INSTANCE)).unwrap();
+        let error = Pki::open_or_make(&root).unwrap_err().to_string();
+        assert!(error.contains(SECOND_SERVER_CA), "{error}");
+    }
+
     #[cfg(unix)]
     #[test]
     fn keys_are_for_their_owner_only_and_no_ca_key_is_kept() {
@@ -177,15 +231,15 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let pki = Pki::open_or_make(&parent.path().join("demo")).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let keys = DEVICES.map(|name| pki.path(&format!("{name}.key")));
-        let servers = SERVER_CERTIFICATES.map(|id| pki.server_certificate(id));
-        for file in keys.iter().chain(&servers) {
-            assert_eq!(mode(file), 0o600, "{}", file.display());
+        for file in [&FIRST, &SECOND].into_iter().flat_map(|files| pki.secret(files)) {
+            assert_eq!(mode(&file), 0o600, "{}", file.display());
             assert!(fs::read_to_string(file).unwrap().contains("PRIVATE KEY"));
         }
-        assert_eq!(mode(&pki.root), 0o700);
-        for file in [SERVER_CA, DEVICE_CA, RETIRED_CA] {
-            assert!(!fs::read_to_string(pki.path(file)).unwrap().contains("PRIVATE KEY"));
+        for directory in [&pki.root, &pki.path(SECOND_INSTANCE)] {
+            assert_eq!(mode(directory), 0o700, "{}", directory.display());
+        }
+        for file in [&FIRST, &SECOND].into_iter().flat_map(|files| pki.public(files)) {
+            assert!(!fs::read_to_string(file).unwrap().contains("PRIVATE KEY"));
         }
     }
 }

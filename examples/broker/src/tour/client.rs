@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::files::{Fingerprint, certificates, key};
 use super::tickets::Tickets;
-use crate::pki::{Pki, SERVER_CA};
+use crate::pki::{Pki, SECOND_SERVER_CA, SERVER_CA};
 
 /// A device that connects to one address.
 #[derive(Clone)]
@@ -31,12 +31,15 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The device of this name, with its files of the PKI.
+    /// The device whose files of the PKI have this name. It believes both instances' server CAs, so
+    /// that it is the broker that refuses it, or nobody.
     pub(super) fn new(pki: &Pki, address: SocketAddr, name: &str, keys: Keys) -> Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
-        for root in certificates(&pki.path(SERVER_CA))? {
-            roots.add(root)?;
+        for root in [SERVER_CA, SECOND_SERVER_CA] {
+            for root in certificates(&pki.path(root))? {
+                roots.add(root)?;
+            }
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -56,7 +59,7 @@ impl Client {
     }
 
     /// Connects under a server name. The chain shown is checked against the name and the demo's
-    /// server CA, as any client would.
+    /// server CAs, as any client would.
     pub(super) async fn connect(&self, server_name: &str) -> Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(server_name.to_owned())?;
         let connector = TlsConnector::from(Arc::clone(&self.config));

@@ -10,9 +10,10 @@ use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 
 use super::client::{Client, Keys, handshake};
-use super::session::{SERVER_NAME, Session};
+use super::session::Session;
 use super::steps::{ADMITTED, SUCCESS, UNKNOWN_CA, reception};
 use super::story::Story;
+use crate::door::FIRST_ENDPOINT;
 
 impl<W: Write> Story<W> {
     /// A device whose CA is switched off under it, and on again.
@@ -31,15 +32,13 @@ impl<W: Write> Story<W> {
         let granted = subscriber.subscribe("demo/#").await.map(|code| format!("{code:?}"));
         self.report.step("demo/#", "GrantedQoS1", granted)?;
 
-        self.dry_run(&format!("dry-run InactivateCaCertificate Sn={sn}")).await?;
+        self.dry_run(&format!("dry-run InactivateCaCertificate Sn={sn}"), ONE_ENDED).await?;
         let still_there = subscriber.ping().await.map(|()| "PINGRESP".to_owned());
         self.report.step("the subscriber after the dry run", "PINGRESP", still_there)?;
 
         let answer = self.operate(&format!("InactivateCaCertificate Sn={sn}"), SUCCESS).await?;
         self.report.step("connections", ONE_ENDED, Ok(connections(&answer)))?;
-        let told = subscriber.dismissed().await;
-        let told = told.map(|reason| format!("DISCONNECT {reason:?}, and the stream ends"));
-        self.report.step("the subscriber reads", DISMISSED, told)?;
+        self.report.step("the subscriber reads", DISMISSED, told(&mut subscriber).await)?;
         let still_there = other.ping().await.map(|()| "PINGRESP".to_owned());
         self.report.step("the device of the other CA", "PINGRESP", still_there)?;
         self.connects("the subscriber's next try", &device, DECLINED, UNKNOWN_CA).await?;
@@ -56,8 +55,8 @@ impl<W: Write> Story<W> {
     /// A TLS 1.3 server sends tickets behind the handshake. Until the client reads something it has
     /// none, so of two connections opened at once both are full handshakes.
     async fn two_tickets_fetched(&mut self, device: &Client) -> Result<()> {
-        let one = device.connect(SERVER_NAME).await;
-        let two = device.connect(SERVER_NAME).await;
+        let one = device.connect(FIRST_ENDPOINT).await;
+        let two = device.connect(FIRST_ENDPOINT).await;
         for (step, stream) in [("its device connects", one), ("and once more", two)] {
             let offered = device.offered_a_ticket();
             let session = self.received(step, stream, offered, (FULL, ADMITTED)).await?;
@@ -76,7 +75,7 @@ impl<W: Write> Story<W> {
         handshake: &str,
         expected: &str,
     ) -> Result<Option<Session>> {
-        let stream = device.connect(SERVER_NAME).await;
+        let stream = device.connect(FIRST_ENDPOINT).await;
         let offered = device.offered_a_ticket();
         self.received(step, stream, offered, (handshake, expected)).await
     }
@@ -100,27 +99,33 @@ impl<W: Write> Story<W> {
         Ok(session)
     }
 
-    /// A step: a dry run that counts the subscriber alone.
+    /// A step: a dry run that counts those who are connected, and nobody else.
     ///
     /// A connection that its client has left is counted until the broker has noticed; it is asked
     /// until then.
-    async fn dry_run(&mut self, line: &str) -> Result<()> {
+    pub(super) async fn dry_run(&mut self, line: &str, expected: &str) -> Result<()> {
         let mut answer = self.ask(line).await?;
         for _ in 0..TRIES {
-            if connections(&answer) == ONE_ENDED {
+            if connections(&answer) == expected {
                 break;
             }
             sleep(BETWEEN_TRIES).await;
             answer = self.ask(line).await?;
         }
         self.report.operation(line, &answer)?;
-        self.report.step("connections that it would end", ONE_ENDED, Ok(connections(&answer)))?;
+        self.report.step("connections that it would end", expected, Ok(connections(&answer)))?;
         Ok(())
     }
 }
 
+/// What a client reads when it is cut.
+pub(super) async fn told(session: &mut Session) -> Result<String> {
+    let reason = session.dismissed().await?;
+    Ok(format!("DISCONNECT {reason:?}, and the stream ends"))
+}
+
 /// What an answer says about live connections.
-fn connections(answer: &Value) -> String {
+pub(super) fn connections(answer: &Value) -> String {
     let number = |which: &str| answer.pointer(which).unwrap_or(&Value::Null).to_string();
     format!("{} ended, {} kept", number("/Connections/Ended"), number("/Connections/Kept"))
 }
@@ -130,7 +135,9 @@ const FULL: &str = "no ticket, full handshake";
 const RESUMED: &str = "ticket offered, resumed";
 const DECLINED: &str = "ticket offered, full handshake";
 const ONE_ENDED: &str = "1 ended, 0 kept";
-const DISMISSED: &str = "DISCONNECT AdministrativeAction, and the stream ends";
+
+/// What a client reads whose CA was deactivated.
+pub(super) const DISMISSED: &str = "DISCONNECT AdministrativeAction, and the stream ends";
 
 /// How often, and how quickly, the broker is asked whether it has noticed who left.
 const TRIES: usize = 500;

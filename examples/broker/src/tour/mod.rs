@@ -3,6 +3,7 @@
 mod client;
 mod cut;
 mod files;
+mod neighbours;
 mod report;
 mod session;
 mod steps;
@@ -10,14 +11,14 @@ mod story;
 mod tickets;
 
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::console::Console;
@@ -34,21 +35,8 @@ use story::Story;
 pub(crate) async fn walk(dir: Option<PathBuf>, to: impl Write) -> Result<()> {
     let temporary = tempfile::Builder::new().prefix("mqtls-tour-").tempdir()?;
     let root = dir.unwrap_or_else(|| temporary.path().join("pki"));
-    let (pki, door) = spawn_blocking(move || -> Result<_> {
-        let pki = Pki::open_or_make(&root)?;
-        let door = Door::open(&pki)?;
-        Ok((pki, door))
-    })
-    .await??;
-
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let address = listener.local_addr()?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let instance = door.instance.clone();
-    let broker = tokio::spawn(async move {
-        // Its sender never sends: dropping it is the signal.
-        serve(listener, &instance, async { drop(stopped.await) }).await;
-    });
+    let broker = Broker::start(root).await?;
+    let Broker { pki, door, address, .. } = &broker;
 
     let mut report = Report::new(to);
     report.part(&format!("broker on {address}, files in {}", pki.path("").display()))?;
@@ -56,14 +44,48 @@ pub(crate) async fn walk(dir: Option<PathBuf>, to: impl Write) -> Result<()> {
         console: Console::new(door.instances.clone()),
         retired_ca: door.retired_ca.to_string(),
         device_ca: door.device_ca.to_string(),
-        pki,
-        address,
+        second_ca: door.second_ca.to_string(),
+        pki: pki.clone(),
+        address: *address,
         report,
     };
     timeout(LONGEST, story.tell()).await.context("the tour took too long")??;
-    drop(stop);
-    broker.await.context("the broker did not end well")?;
+    broker.stop().await?;
     story.report.end()
+}
+
+/// A broker on a free loopback port.
+struct Broker {
+    pki: Pki,
+    door: Door,
+    address: SocketAddr,
+    /// Never sends: dropping it is the signal to stop.
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Broker {
+    async fn start(root: PathBuf) -> Result<Self> {
+        let (pki, door) = spawn_blocking(move || -> Result<_> {
+            let pki = Pki::open_or_make(&root)?;
+            let door = Door::open(&pki)?;
+            Ok((pki, door))
+        })
+        .await??;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = door.clone();
+        let serving = tokio::spawn(async move {
+            serve(listener, &served, async { drop(stopped.await) }).await;
+        });
+        Ok(Self { pki, door, address, stop, serving })
+    }
+
+    async fn stop(self) -> Result<()> {
+        drop(self.stop);
+        self.serving.await.context("the broker did not end well")
+    }
 }
 
 /// Longer than all steps together take on a slow machine; each wait has its own limit.

@@ -27,8 +27,12 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects and sends CONNECT. A refusal in TLS is the error; one in MQTT is the reason code.
-    pub(super) async fn open(client: &Client, client_id: &str) -> Result<Result<Self, ReasonCode>> {
-        Self::over(client.connect(SERVER_NAME).await?, client_id).await
+    pub(super) async fn open(
+        client: &Client,
+        server_name: &str,
+        client_id: &str,
+    ) -> Result<Result<Self, ReasonCode>> {
+        Self::over(client.connect(server_name).await?, client_id).await
     }
 
     /// Sends CONNECT on a connection that is there. Errors are those of [`open`](Self::open).
@@ -149,9 +153,6 @@ impl Session {
         }
     }
 }
-
-/// The name under which devices connect. A ticket is good under the name that it was issued under.
-pub(super) const SERVER_NAME: &str = "localhost";
 
 /// More than any packet of the tour has.
 const MAX_PACKET: usize = 64 * 1024;

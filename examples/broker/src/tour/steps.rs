@@ -10,11 +10,11 @@ use super::client::{Client, Keys, alert};
 use super::files::Fingerprint;
 use super::session::Session;
 use super::story::Story;
-use crate::door::DEFAULT_CERTIFICATE;
-use crate::pki::SERVER_CERTIFICATES;
+use crate::door::{DEFAULT_CERTIFICATE, FIRST_ENDPOINT};
+use crate::pki::{FIRST_INSTANCE, Pki};
 
 impl<W: Write> Story<W> {
-    /// A step: the certificate that a client is shown under a name.
+    /// A step: the certificate that a client is shown under a name, here one of the first instance's.
     pub(super) async fn shows(
         &mut self,
         step: &str,
@@ -22,7 +22,19 @@ impl<W: Write> Story<W> {
         name: &str,
         id: &str,
     ) -> Result<()> {
-        let expected = described(id, Fingerprint::of_file(&self.pki.server_certificate(id))?);
+        self.shows_of(FIRST_INSTANCE, step, client, (name, id)).await
+    }
+
+    /// A step: the certificate that a client is shown under a name.
+    pub(super) async fn shows_of(
+        &mut self,
+        instance: &str,
+        step: &str,
+        client: &Client,
+        (name, id): (&str, &str),
+    ) -> Result<()> {
+        let file = self.pki.server_certificate(instance, id);
+        let expected = described(instance, id, Fingerprint::of_file(&file)?);
         let observed = match client.certificate_shown(name).await {
             Ok(shown) => Ok(self.named(shown)?),
             Err(error) => Err(error),
@@ -39,8 +51,20 @@ impl<W: Write> Story<W> {
         client_id: &str,
         expected: &str,
     ) -> Result<Option<Session>> {
+        self.connect_as(step, (device, FIRST_ENDPOINT), client_id, expected).await
+    }
+
+    /// The same under any server name.
+    pub(super) async fn connect_as(
+        &mut self,
+        step: &str,
+        (device, server_name): (&str, &str),
+        client_id: &str,
+        expected: &str,
+    ) -> Result<Option<Session>> {
         let client = self.device(device, Keys::Any)?;
-        let (observed, session) = reception(Session::open(&client, client_id).await);
+        let opened = Session::open(&client, server_name, client_id).await;
+        let (observed, session) = reception(opened);
         self.report.step(step, expected, observed)?;
         Ok(session)
     }
@@ -74,9 +98,10 @@ impl<W: Write> Story<W> {
 
     /// Which file a certificate on the wire is in.
     fn named(&self, shown: Fingerprint) -> Result<String> {
-        for id in SERVER_CERTIFICATES {
-            if Fingerprint::of_file(&self.pki.server_certificate(id))? == shown {
-                return Ok(described(id, shown));
+        for (instance, id) in Pki::server_certificates() {
+            let file = self.pki.server_certificate(instance, id);
+            if Fingerprint::of_file(&file)? == shown {
+                return Ok(described(instance, id, shown));
             }
         }
         Ok(format!("in no file, SHA-256 {shown}"))
@@ -97,8 +122,8 @@ pub(super) fn reception(
     }
 }
 
-fn described(id: &str, fingerprint: Fingerprint) -> String {
-    format!("{id}.pem, SHA-256 {fingerprint}")
+fn described(instance: &str, id: &str, fingerprint: Fingerprint) -> String {
+    format!("{instance}/{id}.pem, SHA-256 {fingerprint}")
 }
 
 /// An operation that answers without an error code.

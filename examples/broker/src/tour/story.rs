@@ -23,6 +23,8 @@ pub(super) struct Story<W> {
     pub(super) retired_ca: String,
     /// Serial of the CA that is active throughout.
     pub(super) device_ca: String,
+    /// Serial of the CA of the second instance's devices.
+    pub(super) second_ca: String,
     /// Where the client's files are.
     pub(super) pki: Pki,
     /// Where the broker listens.
@@ -41,7 +43,8 @@ impl<W: Write> Story<W> {
         self.a_certificate_swapped().await?;
         self.messages_between_devices().await?;
         self.a_ca_activated_and_deactivated().await?;
-        self.a_live_subscriber_cut().await
+        self.a_live_subscriber_cut().await?;
+        self.two_instances_on_one_port().await
     }
 
     async fn certificates_by_name(&mut self) -> Result<()> {
@@ -51,7 +54,7 @@ impl<W: Write> Story<W> {
         self.shows("exact name", &any, EXACT, "exact").await?;
         self.shows("exact name, client with RSA only", &rsa, EXACT, "exact-rsa").await?;
         self.shows("wildcard", &any, "a.mqtt.example.test", "wildcard").await?;
-        self.shows("default, unlisted name", &any, "localhost", "default").await?;
+        self.shows("default, name without an entry", &any, "localhost", "default").await?;
         self.shows("default, no server name", &any, "127.0.0.1", "default").await
     }
 
@@ -119,13 +122,15 @@ impl<W: Write> Story<W> {
     }
 }
 
-fn heard(message: &PublishPacket) -> String {
+/// A message, and who sent it as the broker says.
+pub(super) fn heard(message: &PublishPacket) -> String {
     let sender = message.properties.get_user_property_value("x-mqtt-sender").unwrap_or("nobody");
     let payload = String::from_utf8_lossy(&message.payload);
     format!("{payload} on {} from {sender}", message.topic_name)
 }
 
-fn debugged(value: impl Debug) -> String {
+/// A value as a step shows it.
+pub(super) fn debugged(value: impl Debug) -> String {
     format!("{value:?}")
 }
 

@@ -1,0 +1,60 @@
+//! What the demo's PKI consists of, instance by instance.
+
+use super::CERTIFICATES;
+
+/// The files of one instance, all named from the root of the PKI.
+pub(super) struct InstanceFiles {
+    /// The instance, and the directory of its server certificates.
+    pub(super) instance: &'static str,
+    /// The CA of its server certificates, then those of its devices.
+    pub(super) cas: &'static [&'static str],
+    /// The identifiers of its server certificates.
+    pub(super) server_certificates: &'static [&'static str],
+    /// Its devices: each has a `.pem` and a `.key`.
+    pub(super) devices: &'static [&'static str],
+}
+
+impl InstanceFiles {
+    /// Where its files lie, if they lie in directories of their own: the server certificates first,
+    /// so that the rest is there only when all is.
+    pub(super) fn directories(&self) -> [String; 2] {
+        [format!("{CERTIFICATES}/{}", self.instance), self.instance.to_owned()]
+    }
+}
+
+/// The first instance, whose CAs and devices lie in the root itself.
+pub(super) const FIRST: InstanceFiles = InstanceFiles {
+    instance: FIRST_INSTANCE,
+    cas: &[SERVER_CA, DEVICE_CA, RETIRED_CA],
+    server_certificates: &["default", "wildcard", "exact", "exact-rsa"],
+    devices: &["device-1", "device-2", "retired-device"],
+};
+
+/// The second instance, whose devices are called as the first one's are.
+pub(super) const SECOND: InstanceFiles = InstanceFiles {
+    instance: SECOND_INSTANCE,
+    cas: &[SECOND_SERVER_CA, SECOND_DEVICE_CA],
+    server_certificates: &["default", "wildcard"],
+    devices: &["mqtt-second/device-1", "mqtt-second/device-2"],
+};
+
+/// The first instance.
+pub(crate) const FIRST_INSTANCE: &str = "mqtt-demo";
+
+/// The second instance.
+pub(crate) const SECOND_INSTANCE: &str = "mqtt-second";
+
+/// The CA of the first instance's server certificates.
+pub(crate) const SERVER_CA: &str = "server-ca.pem";
+
+/// The CA of the devices that are let in.
+pub(crate) const DEVICE_CA: &str = "device-ca.pem";
+
+/// The CA that has been deactivated.
+pub(crate) const RETIRED_CA: &str = "retired-ca.pem";
+
+/// The CA of the second instance's server certificates.
+pub(crate) const SECOND_SERVER_CA: &str = "mqtt-second/server-ca.pem";
+
+/// The CA of the second instance's devices.
+pub(crate) const SECOND_DEVICE_CA: &str = "mqtt-second/device-ca.pem";
