@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::door::{Door, FIRST_ENDPOINT, SECOND_ENDPOINT};
 use crate::mqtt::Identity;
 use crate::pki::{
-    DEVICE_CA, FIRST_INSTANCE, Pki, RETIRED_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
+    DEVICE_CA, FIRST_INSTANCE, Pki, RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE,
+    SECOND_SERVER_CA, SERVER_CA,
 };
 
 /// Writes the greeting.
@@ -21,19 +22,28 @@ pub(crate) fn greet(
     door: &Door,
 ) -> io::Result<()> {
     let port = address.port();
-    let peers = Peers { pki, port, host: FIRST_ENDPOINT, server_ca: SERVER_CA };
+    let first = Peers { pki, port, host: FIRST_ENDPOINT, server_ca: SERVER_CA };
     let second = Peers { pki, port, host: SECOND_ENDPOINT, server_ca: SECOND_SERVER_CA };
-    let device_ca = door.device_ca.to_string();
-    let own = Identity::new(&device_ca, Some("device-1"), "").own_topics().unwrap_or_default();
-    let retired = &door.retired_ca;
-    let root = pki.path("");
     writeln!(
         to,
         "instance {FIRST_INSTANCE}: MQTT over TLS on {address}, client certificates required
-instance {SECOND_INSTANCE}: the same port, under {SECOND_ENDPOINT} and *.second.example.test
+instance {SECOND_INSTANCE}: the same port, for who asks for {SECOND_ENDPOINT} or *.second.example.test
 keys and certificates: {root}
+",
+        root = pki.path("").display(),
+    )?;
+    greet_first(to, &first, door)?;
+    greet_second(to, &first, &second)?;
+    greet_operator(to, door)?;
+    to.flush()
+}
 
-# a message from one device to another, at least once
+fn greet_first(to: &mut impl Write, peers: &Peers<'_>, door: &Door) -> io::Result<()> {
+    let own = Identity::new(&door.device_ca.to_string(), Some("device-1"), "").own_topics();
+    let own = own.unwrap_or_default();
+    writeln!(
+        to,
+        "# a message from one device to another, at least once
 {sub}
 {publish}
 
@@ -56,30 +66,7 @@ keys and certificates: {root}
 # refused; with the CA active again it is New once more
 {saved}
 {resumed}
-
-# {SECOND_INSTANCE} has a device-1, too: it comes in under a name of its own instance, and is refused
-# under any other name and under none, which lead to {FIRST_INSTANCE}. There device-1 is another one
-{second_in}
-{second_out}
-{first_out}
-
-# the two instances' topics do not meet, whatever their names. These two are about {SECOND_INSTANCE}, and
-# need {SECOND_ENDPOINT} to be this machine (in /etc/hosts, say)
-{second_sub}
-{second_publish}
-
-# the operator's console is here, on standard input; each answer is one line of JSON
-help
-ListCaCertificate
-ActiveCaCertificate Sn={retired}
-dry-run InactivateCaCertificate Sn={retired}
-InactivateCaCertificate Sn={retired}
-SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
-ListCaCertificate MqttInstanceId={SECOND_INSTANCE}
-InactivateCaCertificate MqttInstanceId={SECOND_INSTANCE} Sn={second_ca}
-
-# active CA: {device_ca} ({device_ca_file}). Ctrl-C ends the broker.",
-        root = root.display(),
+",
         sub = peers.mosquitto("mosquitto_sub", "device-1", "-t 'demo/#' -v"),
         publish = peers.mosquitto("mosquitto_pub", "device-2", "-t demo/hello -m hello"),
         own_by_one =
@@ -88,23 +75,62 @@ InactivateCaCertificate MqttInstanceId={SECOND_INSTANCE} Sn={second_ca}
             peers.mosquitto("mosquitto_pub", "device-2", &format!("-V 5 -t {own}/up -m yours")),
         exact = peers.openssl("device-1", "eu.mqtt.example.test"),
         wildcard = peers.openssl("device-1", "a.mqtt.example.test"),
-        default = peers.openssl("device-1", "localhost"),
+        default = peers.openssl("device-1", FIRST_ENDPOINT),
         refused =
             peers.mosquitto("mosquitto_pub", "retired-device", "-t demo/hello -m 'let me in'"),
         cut = peers.mosquitto("mosquitto_sub", "retired-device", "-V 5 -t 'demo/#' -v -d"),
         saved = peers.session("-sess_out"),
         resumed = peers.session("-sess_in"),
-        second_in = second.openssl(SECOND_DEVICES[0], "eu.second.example.test"),
-        second_out = peers.openssl(SECOND_DEVICES[0], FIRST_ENDPOINT),
-        first_out = second.openssl("device-1", "eu.second.example.test"),
-        second_sub = second.mosquitto("mosquitto_sub", SECOND_DEVICES[0], "-t 'demo/#' -v"),
-        second_publish =
-            second.mosquitto("mosquitto_pub", SECOND_DEVICES[1], "-t demo/hello -m hello"),
-        second_ca = door.second_ca,
         retired_ca = RETIRED_CA,
-        device_ca_file = DEVICE_CA,
-    )?;
-    to.flush()
+    )
+}
+
+fn greet_second(to: &mut impl Write, first: &Peers<'_>, second: &Peers<'_>) -> io::Result<()> {
+    let [one, two] = ["mqtt-second/device-1", "mqtt-second/device-2"];
+    writeln!(
+        to,
+        "# {SECOND_INSTANCE} has a device-1, too. It comes in under a name of its own instance; under any
+# other name, or none, it is refused by {FIRST_INSTANCE}, to which these lead
+{own_name}
+{other_name}
+
+# and {FIRST_INSTANCE}'s device-1 is refused by {SECOND_INSTANCE}
+{other_device}
+
+# a message within {SECOND_INSTANCE}: nobody at {FIRST_INSTANCE} hears it. These two need {SECOND_ENDPOINT}
+# to lead to this machine; where it does not, put it into /etc/hosts
+{sub}
+{publish}
+",
+        own_name = second.openssl(one, "eu.second.example.test"),
+        other_name = first.openssl(one, FIRST_ENDPOINT),
+        other_device = second.openssl("device-1", "eu.second.example.test"),
+        sub = second.mosquitto("mosquitto_sub", one, "-t 'demo/#' -v"),
+        publish = second.mosquitto("mosquitto_pub", two, "-t demo/hello -m hello"),
+    )
+}
+
+fn greet_operator(to: &mut impl Write, door: &Door) -> io::Result<()> {
+    writeln!(
+        to,
+        "# the operator's console is here, on standard input; each answer is one line of JSON
+help
+ListCaCertificate
+ActiveCaCertificate Sn={retired}
+dry-run InactivateCaCertificate Sn={retired}
+InactivateCaCertificate Sn={retired}
+SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
+
+# the same for {SECOND_INSTANCE}
+ListCaCertificate MqttInstanceId={SECOND_INSTANCE}
+InactivateCaCertificate MqttInstanceId={SECOND_INSTANCE} Sn={second_ca}
+
+# active CAs: {device_ca} ({DEVICE_CA}), {second_ca} ({SECOND_DEVICE_CA}).
+# Ctrl-C ends the broker.",
+        retired = door.retired_ca,
+        device_ca = door.device_ca,
+        second_ca = door.second_ca,
+    )
 }
 
 /// The programs that are run against one instance of the broker.
@@ -130,7 +156,7 @@ impl Peers<'_> {
     /// With a session that is saved or used. Its file holds secrets: it lies beside the keys.
     fn session(&self, option: &str) -> String {
         let file = quoted(&self.pki.path("session.pem"));
-        format!("{} {option} {file}", self.openssl("retired-device", "localhost"))
+        format!("{} {option} {file}", self.openssl("retired-device", self.host))
     }
 
     /// The options that name a device's files.
@@ -166,8 +192,6 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-const SECOND_DEVICES: [&str; 2] = ["mqtt-second/device-1", "mqtt-second/device-2"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +205,35 @@ mod tests {
         ] {
             assert_eq!(quoted(Path::new(path)), word);
         }
+    }
+
+    #[test]
+    fn every_line_names_files_that_are_there_and_the_server_ca_of_whom_it_calls() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("demo");
+        let pki = Pki::open_or_make(&root).unwrap();
+        let mut greeting = Vec::new();
+        let door = Door::open(&pki).unwrap();
+        greet(&mut greeting, ([127, 0, 0, 1], 8883).into(), &pki, &door).unwrap();
+        let greeting = String::from_utf8(greeting).unwrap();
+        let commands = greeting.lines().filter(|line| line.contains("8883 "));
+        let mut calls = [0, 0];
+        for line in commands {
+            let words: Vec<_> = line.split(' ').collect();
+            let after = |options: &[&str]| {
+                let at = words.iter().position(|word| options.contains(word));
+                at.map(|at| words[at + 1])
+            };
+            for file in words.iter().filter(|word| word.starts_with(root.to_str().unwrap())) {
+                assert!(file.ends_with("session.pem") || Path::new(file).is_file(), "{file}");
+            }
+            let name = after(&["-servername"]).or_else(|| after(&["-h"])).unwrap();
+            let is_second = ["second.localhost", "eu.second.example.test"].contains(&name);
+            let expected = pki.path(if is_second { SECOND_SERVER_CA } else { SERVER_CA });
+            let server_ca = after(&["-CAfile", "--cafile"]).unwrap();
+            assert_eq!(Path::new(server_ca), expected, "{line}");
+            calls[usize::from(is_second)] += 1;
+        }
+        assert_eq!(calls, [12, 4]);
     }
 }

@@ -78,7 +78,12 @@ impl Broker {
 
     /// The certificate in one of the files that the broker serves from.
     pub(crate) fn shown(&self, id: &str) -> String {
-        let path = self.file(&format!("certs/mqtt-demo/{id}.pem"));
+        self.shown_by("mqtt-demo", id)
+    }
+
+    /// The same of any instance.
+    pub(crate) fn shown_by(&self, instance: &str, id: &str) -> String {
+        let path = self.file(&format!("certs/{instance}/{id}.pem"));
         first_certificate(&std::fs::read_to_string(path).unwrap())
     }
 
@@ -86,7 +91,10 @@ impl Broker {
         let mut command = Command::new("openssl");
         command.args(["s_client", "-verify_return_error", "-connect"]);
         command.arg(format!("127.0.0.1:{}", self.port)).args(options);
-        command.arg("-CAfile").arg(self.file("server-ca.pem"));
+        // Whom it calls, an option tells: only the second instance has names of this kind.
+        let is_second = options.iter().any(|option| option.ends_with(".second.example.test"));
+        let server_ca = if is_second { "mqtt-second/server-ca.pem" } else { "server-ca.pem" };
+        command.arg("-CAfile").arg(self.file(server_ca));
         if let Some(device) = device {
             command.arg("-cert").arg(self.file(&format!("{device}.pem")));
             command.arg("-key").arg(self.file(&format!("{device}.key")));
@@ -141,9 +149,20 @@ impl Broker {
     }
 
     pub(crate) fn mosquitto(&self, program: &[&str], device: &str, version: &str) -> Command {
+        self.mosquitto_at("localhost", program, device, version)
+    }
+
+    /// Calls a host of the first instance by this name, or by its address.
+    pub(crate) fn mosquitto_at(
+        &self,
+        host: &str,
+        program: &[&str],
+        device: &str,
+        version: &str,
+    ) -> Command {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]);
-        command.args(["-h", "localhost", "-p", &self.port, "-V", version]);
+        command.args(["-h", host, "-p", &self.port, "-V", version]);
         command.arg("--cafile").arg(self.file("server-ca.pem"));
         command.arg("--cert").arg(self.file(&format!("{device}.pem")));
         command.arg("--key").arg(self.file(&format!("{device}.key")));

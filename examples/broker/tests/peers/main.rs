@@ -8,5 +8,6 @@
 mod cuts;
 mod handshakes;
 mod harness;
+mod instances;
 mod messages;
 mod sessions;
