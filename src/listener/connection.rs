@@ -66,6 +66,16 @@ impl<IO> Connection<IO> {
         self.handle().farewell(packet)
     }
 
+    /// Flushes behind each write from now on, in the same poll and without waiting: for sessions that
+    /// never flush, as over TCP, which holds nothing back. A [`farewell`](Self::farewell) is said only
+    /// behind what was flushed, and between a write and a flush of the session's own the connection
+    /// may be cut.
+    #[must_use]
+    pub fn flush_each_write(mut self) -> Self {
+        self.wire.flush_each_write = true;
+        self
+    }
+
     /// What watches the connection from afar, where the stream itself is given to somebody else.
     pub fn handle(&self) -> ConnectionHandle {
         ConnectionHandle(Arc::clone(self.membership.lifeline()))

@@ -29,7 +29,8 @@ impl ConnectionHandle {
     /// the inner stream takes at once. Dropping a connection says nothing: a session that learns of
     /// the end by [`revoked`](Self::revoked) calls `shutdown().await` before it lets go.
     ///
-    /// Only where everything that was written before was flushed: flush after each packet. Nothing is
+    /// Only where everything that was written before was flushed: flush after each packet, or have
+    /// [each write flushed](super::Connection::flush_each_write). Nothing is
     /// written where the last write took only a part of what it was given, behind the broker's own
     /// shutdown, and behind a read or write that failed. A packet that the broker writes in pieces
     /// should be one write: between two of them this would fall into its middle.

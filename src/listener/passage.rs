@@ -80,13 +80,17 @@ impl Passage {
         let Some(route) = hosts.route(&start.client_hello(), server_name.as_ref()) else {
             return Err(handshake::nobody_answers(start, server_name));
         };
-        check_limits(route.instance())?;
+        let asked = Arc::clone(route.instance());
+        check_limits(&asked)?;
         let permit = self.permits.ask().ok_or(Refused::QueueFull)?;
         permit.granted().await;
         // Anew: it has waited, and what has changed meanwhile counts.
         let Some(route) = hosts.route(&start.client_hello(), server_name.as_ref()) else {
             return Err(handshake::nobody_answers(start, server_name));
         };
+        if !Arc::ptr_eq(route.instance(), &asked) {
+            check_limits(route.instance())?;
+        }
         let instance = route.instance().id().clone();
         tracing::Span::current().record("instance", instance.as_str());
         let (stream, admitted) = tokio::select! {

@@ -17,13 +17,16 @@ pub(super) struct Wire<IO> {
     /// Whether something was written and not flushed since, so that the inner stream may hold it
     /// back: a farewell behind it would send it on its way, and so would ending the stream.
     held_back: bool,
+    /// Whether each write is flushed at once.
+    pub(super) flush_each_write: bool,
     /// Whether `close_notify` or an alert may have been said, behind which nothing is.
     all_said: bool,
 }
 
 impl<IO> Wire<IO> {
     pub(super) fn new(stream: TlsStream<IO>) -> Self {
-        Self { stream, cut_short: false, held_back: false, all_said: false }
+        let (cut_short, held_back, flush_each_write, all_said) = (false, false, false, false);
+        Self { stream, cut_short, held_back, flush_each_write, all_said }
     }
 
     pub(super) fn tls(&self) -> &ServerConnection {
@@ -47,7 +50,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.took(polled, bytes.len())
+        let polled = self.took(polled, bytes.len());
+        self.sent(context, polled)
     }
 
     pub(super) fn write_vectored(
@@ -57,7 +61,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     ) -> Poll<io::Result<usize>> {
         let length = slices.iter().fold(0, |sum: usize, slice| sum.saturating_add(slice.len()));
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.took(polled, length)
+        let polled = self.took(polled, length);
+        self.sent(context, polled)
     }
 
     pub(super) fn is_write_vectored(&self) -> bool {
@@ -106,6 +111,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             Poll::Ready(Err(_)) | Poll::Pending => {}
         }
         self.heard(polled)
+    }
+
+    /// Flushes behind a write that took something, where each is. One that waits has sent what it
+    /// could.
+    fn sent(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if !self.flush_each_write || !matches!(polled, Poll::Ready(Ok(_))) {
+            return polled;
+        }
+        match self.flush(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => polled,
+        }
     }
 
     /// Notes that a poll failed: rustls may have said an alert, and half a record may be gone.

@@ -229,6 +229,33 @@ async fn it_is_not_said_behind_what_was_not_flushed_and_that_stays_where_it_is()
     }
 }
 
+#[tokio::test]
+async fn it_is_said_behind_a_write_that_is_flushed_at_once() {
+    for version in VERSIONS {
+        let (door, ca) = (Door::open(), TestCa::root("fleet"));
+        door.register(&ca, Active).unwrap();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let config = crate::support::client(Some(&ca.device("device")), version);
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+        let buffered = tokio::io::BufStream::new(far);
+        let (server, client) =
+            tokio::join!(door.acceptor.accept(buffered), connector.connect(name, near));
+        let (mut server, mut client) = (server.unwrap().flush_each_write(), client.unwrap());
+        server.farewell(BYE).unwrap();
+        server.write_all(b"one").await.unwrap();
+        let mut heard = [0; 3];
+        client.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, *b"one");
+        let written = server.write_vectored(&[IoSlice::new(b"two")]).await.unwrap();
+        assert_eq!(written, 3);
+        door.deactivate(&ca);
+        assert_eq!(ended(server.read_u8().await.unwrap_err()), Ended::CaInactive(ca.serial()));
+        drop(server);
+        hears_last(client, &[b"two", BYE].concat()).await;
+    }
+}
+
 /// A write that waits has taken nothing, so that nothing of its packet has begun.
 #[tokio::test]
 async fn it_is_said_where_a_write_waited_and_was_given_up() {

@@ -64,6 +64,8 @@ impl Service {
         device: Identity,
         shutdown: broadcast::Receiver<()>,
     ) -> mqtt5::Result<()> {
+        // `mqtt5` flushes nothing, and a farewell is said only behind what was flushed.
+        let connection = connection.flush_each_write();
         let client_ids = Arc::clone(&self.client_ids);
         let last_words = Arc::default();
         let farewell = Farewell::new(connection.handle(), Arc::clone(&last_words));

@@ -26,24 +26,6 @@ impl<S> PeerStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> PeerStream<S> {
-    /// Flushes behind a write, without waiting: `mqtt5` does not, since TCP holds nothing back, and a
-    /// farewell is said only behind what was flushed.
-    fn flushed(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Ready(Ok(_)) => match Pin::new(&mut self.stream).poll_flush(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) | Poll::Pending => written,
-            },
-            Poll::Ready(Err(_)) | Poll::Pending => written,
-        }
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> WebSocketTransport for PeerStream<S> {
     fn peer_addr(&self) -> mqtt5::Result<SocketAddr> {
         Ok(self.peer)
@@ -66,8 +48,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.flushed(cx, written)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -75,8 +56,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.flushed(cx, written)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
