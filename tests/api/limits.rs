@@ -113,6 +113,30 @@ async fn of_many_handshakes_at_once_no_more_get_through_than_may() {
     }
 }
 
+/// A client that waits for a permit while its name moves counts where it gets.
+#[tokio::test(start_paused = true)]
+async fn whoever_is_led_elsewhere_while_waiting_counts_there() {
+    let one = NonZeroU32::new(1).unwrap();
+    let mut street = Street::with(
+        |spec| spec.client_auth(ClientAuth::Disabled),
+        |spec| spec.client_auth(ClientAuth::Disabled).handshakes_per_second(one),
+    );
+    let config = || client(None, &rustls::version::TLS13);
+    street.one.acceptor = street.one.acceptor.clone().permits(1).patience(Duration::from_secs(5));
+    let taken = street.one.visit(config(), "two.test").await;
+    assert!(taken.server.is_ok());
+    street.one.set_sni("own", "moves.test#own").unwrap();
+    let (holder, answer) = HeldHandshake::up_to_the_answer(&street.one, config(), "one.test").await;
+    let mut waits = HeldHandshake::begin_as(&street.one, config(), "moves.test");
+    let hello = waits.flight().await;
+    waits.pass(hello).await;
+    street.one.set_sni("own", "").unwrap();
+    street.two.set_sni("own", "moves.test#own").unwrap();
+    assert!(holder.release_with(answer).await.server.is_ok());
+    let visit = waits.release().await;
+    assert!(matches!(visit.server, Err(Refused::TooManyHandshakes)), "{:?}", visit.server);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_instance_takes_as_many_handshakes_in_a_second_as_it_may() {
     let three = NonZeroU32::new(3).unwrap();

@@ -620,7 +620,16 @@ impl HeldHandshake {
         door: &Door,
         config: ClientConfig,
     ) -> (Self, VecDeque<Vec<u8>>) {
-        let mut held = Self::begin(door, config);
+        Self::up_to_the_answer(door, config, "localhost").await
+    }
+
+    /// The same under another server name.
+    pub(crate) async fn up_to_the_answer(
+        door: &Door,
+        config: ClientConfig,
+        name: &'static str,
+    ) -> (Self, VecDeque<Vec<u8>>) {
+        let mut held = Self::begin_as(door, config, name);
         let hello = held.flight().await;
         held.pass(hello).await;
         let answer = held.flight().await;
