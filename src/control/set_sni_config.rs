@@ -90,6 +90,9 @@ impl SetSniConfig {
             self.check_number_of_names(&instance)?;
             let now = call::now(&instance)?;
             let mut publisher = instance.sni_publisher();
+            // While the publisher is held it is not removed.
+            let removed = |_| Cause::NoSuchInstance(instance.id().clone());
+            instance.trust().check_open().map_err(removed)?;
             let current = instance.sni().table();
             let from = Loading {
                 source: instances.source(),

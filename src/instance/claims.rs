@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
@@ -26,6 +27,9 @@ pub(super) struct Claims {
     wildcard: Table,
     /// Held for every change, never on the way of a connection.
     ledger: Mutex<Ledger>,
+    /// Counts changes, each behind its first new name and before its first lost one. A look at two
+    /// tables is one look where it has not moved.
+    changes: AtomicU64,
 }
 
 type Table = DashMap<HostName, Claim, RandomState>;
@@ -101,22 +105,13 @@ impl Claims {
         map: SniMap<CertificateSet>,
     ) -> Result<Arc<SniTable>, ClaimError> {
         let table = publisher.next(map);
-        let mut ledger = self.ledger();
-        let Some(last) = ledger.members.get(&address(instance)).cloned() else {
-            return Err(ClaimError::Removed);
-        };
-        let is_taken = |pattern: &NamePattern| self.is_taken(&ledger, instance, pattern);
-        let taken: Vec<_> = table.map().patterns().filter(is_taken).collect();
-        if !taken.is_empty() {
-            return Err(ClaimError::Taken(taken));
-        }
-        for pattern in table.map().patterns() {
-            self.hold(&mut ledger, instance, pattern);
-        }
+        // Nobody else publishes for the instance, and it is not removed, while its publisher is lent.
+        let last = self.claim(instance, table.map())?;
         let generation = Arc::new(Generation::new(instance, Arc::clone(&table)));
         // From here to the swap the last table is asked itself, and behind it the next one: no name
         // goes by what it was before while another goes by what it is now.
         let replaced = last.inspect(|last| last.retire());
+        self.changes.fetch_add(1, Ordering::SeqCst);
         publisher.replace_by(&table);
         for (pattern, set) in table.map().iter() {
             let claim = Claim::Served(Arc::clone(&generation), set.clone());
@@ -125,13 +120,35 @@ impl Claims {
                 *held = claim;
             }
         }
-        for pattern in replaced.iter().flat_map(|replaced| replaced.table().map().patterns()) {
-            if table.map().get(&pattern).is_none() {
-                self.give_up(&mut ledger, instance, &pattern);
-            }
-        }
-        ledger.members.insert(address(instance), Some(generation));
+        let lost = replaced.iter().flat_map(|replaced| replaced.table().map().patterns());
+        let lost: Vec<_> = lost.filter(|pattern| table.map().get(pattern).is_none()).collect();
+        self.give_up(instance, &lost);
+        self.ledger().members.insert(address(instance), Some(generation));
+        // Until here what was replaced was in use, by these claims.
+        drop(replaced);
+        publisher.sweep();
         Ok(table)
+    }
+
+    /// Claims all names of a map or none; gives what the instance serves now.
+    fn claim(
+        &self,
+        instance: &Arc<Instance>,
+        map: &SniMap<CertificateSet>,
+    ) -> Result<Option<Arc<Generation>>, ClaimError> {
+        let mut ledger = self.ledger();
+        let Some(last) = ledger.members.get(&address(instance)).cloned() else {
+            return Err(ClaimError::Removed);
+        };
+        let is_taken = |pattern: &NamePattern| self.is_taken(&ledger, instance, pattern);
+        let taken: Vec<_> = map.patterns().filter(is_taken).collect();
+        if !taken.is_empty() {
+            return Err(ClaimError::Taken(taken));
+        }
+        for pattern in map.patterns() {
+            self.hold(&mut ledger, instance, pattern);
+        }
+        Ok(last)
     }
 
     /// Gives up all names of an instance that is over; it claims none any more. To be called while
@@ -153,9 +170,18 @@ impl Claims {
         let by = |table: &Table, key: &str| {
             table.get(key).map_or(Err(NoRoute::Unknown), |claim| claim.route(name, offer))
         };
-        match (by(&self.exact, name), parent_of(name)) {
-            (Err(NoRoute::Unknown), Some(parent)) => by(&self.wildcard, parent),
-            (routed, _) => routed,
+        loop {
+            let before = self.changes.load(Ordering::SeqCst);
+            let exact = by(&self.exact, name);
+            if !matches!(exact, Err(NoRoute::Unknown)) {
+                return exact;
+            }
+            let routed = parent_of(name).map_or(exact, |parent| by(&self.wildcard, parent));
+            // A whole change may have come between the two: the name was new in the first table
+            // after, or gone from the second.
+            if self.changes.load(Ordering::SeqCst) == before {
+                return routed;
+            }
         }
     }
 
@@ -175,14 +201,21 @@ impl Claims {
         }
     }
 
-    /// Gives up a name that is served no more; an endpoint stays.
-    fn give_up(&self, ledger: &mut Ledger, instance: &Arc<Instance>, pattern: &NamePattern) {
-        let (table, name) = self.place(pattern);
-        let is_endpoint = matches!(pattern, NamePattern::Exact(_));
-        if is_endpoint && instance.endpoints().contains(name) {
-            table.insert(name.clone(), Claim::Held(Arc::clone(instance)));
-        } else {
-            self.remove(ledger, instance, pattern);
+    /// Gives up names that are served no more; endpoints stay.
+    fn give_up(&self, instance: &Arc<Instance>, patterns: &[NamePattern]) {
+        // Others claim theirs in between.
+        for some in patterns.chunks(AT_A_TIME) {
+            let mut ledger = self.ledger();
+            for pattern in some {
+                match pattern {
+                    NamePattern::Exact(name) if instance.endpoints().contains(name) => {
+                        self.exact.insert(name.clone(), Claim::Held(Arc::clone(instance)));
+                    }
+                    NamePattern::Exact(_) | NamePattern::Wildcard(_) => {
+                        self.remove(&mut ledger, instance, pattern);
+                    }
+                }
+            }
         }
     }
 
@@ -254,3 +287,6 @@ fn endpoints(instance: &Instance) -> Vec<NamePattern> {
 fn address(instance: &Arc<Instance>) -> usize {
     Arc::as_ptr(instance).addr()
 }
+
+/// How many names are given up under one lock.
+const AT_A_TIME: usize = 1000;

@@ -82,16 +82,22 @@ impl Instances {
             Arc::clone(&shared.counters),
         );
         let instance = Arc::new(instance.map_err(CreateError::Provider)?);
-        match shared.by_id.entry(id) {
-            Entry::Occupied(taken) => Err(CreateError::Exists(taken.key().clone())),
-            Entry::Vacant(free) => {
-                if instance.is_shared() {
-                    shared.claims.join(&instance).map_err(CreateError::NameTaken)?;
-                }
-                free.insert(Arc::clone(&instance));
-                Ok(instance)
-            }
+        if shared.by_id.contains_key(&id) {
+            return Err(CreateError::Exists(id));
         }
+        if instance.is_shared() {
+            shared.claims.join(&instance).map_err(CreateError::NameTaken)?;
+        }
+        let taken = match shared.by_id.entry(id) {
+            Entry::Occupied(taken) => taken.key().clone(),
+            Entry::Vacant(free) => {
+                free.insert(Arc::clone(&instance));
+                return Ok(instance);
+            }
+        };
+        // Somebody else was faster.
+        shared.claims.leave(&instance);
+        Err(CreateError::Exists(taken))
     }
 
     /// The instance with this id.

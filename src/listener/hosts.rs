@@ -47,8 +47,9 @@ impl Hosts {
     pub(super) fn sweep(&self) {
         match self {
             Self::One(instance) => drop(instance.sweep()),
-            Self::Shared(instances, _) => {
-                for instance in instances.all() {
+            Self::Shared(instances, fallback) => {
+                // It may be of another set.
+                for instance in instances.all().iter().chain(fallback) {
                     instance.sweep();
                 }
             }

@@ -77,10 +77,10 @@ impl Passage {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         // Nobody waits in vain, nor takes a place from those who do not.
-        let Some(route) = hosts.route(&start.client_hello(), server_name.as_ref()) else {
+        let route = hosts.route(&start.client_hello(), server_name.as_ref());
+        let Some(asked) = route.map(|route| Arc::clone(route.instance())) else {
             return Err(handshake::nobody_answers(start, server_name));
         };
-        let asked = Arc::clone(route.instance());
         check_limits(&asked)?;
         let permit = self.permits.ask().ok_or(Refused::QueueFull)?;
         permit.granted().await;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -28,6 +29,8 @@ pub struct SniResolver {
     /// `None` until the first configuration: a table always has its default.
     current: ArcSwapOption<SniTable>,
     suites: Suites,
+    /// Its own in this process.
+    number: u64,
 }
 
 impl SniResolver {
@@ -67,9 +70,11 @@ impl SniResolver {
         let offer = Offer::new(&self.suites, schemes, suites);
         let key = |selection: Selection<'_>| Arc::clone(selection.certified_key());
         let from_pinned = borrow(&PINNED, |pinned| {
-            let chosen = pinned.chosen.clone();
-            let chosen =
-                chosen.or_else(|| select(pinned.table.map(), server_name, &offer).map(key));
+            // A connection that was made with another's configuration is shown nothing of this one's.
+            let its_own = pinned.table.is_of(self.number).then(|| pinned.chosen.clone());
+            let chosen = its_own.and_then(|chosen| {
+                chosen.or_else(|| select(pinned.table.map(), server_name, &offer).map(key))
+            });
             pinned.unanswered = chosen.is_none();
             chosen
         });
@@ -109,7 +114,8 @@ impl SniPublisher {
     /// A resolver that serves nothing yet and signs with what `provider` can, with its writer.
     pub fn new(provider: &CryptoProvider) -> Self {
         let suites = Suites::of(provider);
-        let resolver = Arc::new(SniResolver { current: ArcSwapOption::empty(), suites });
+        let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+        let resolver = Arc::new(SniResolver { current: ArcSwapOption::empty(), suites, number });
         Self { resolver, retired: Retired::default() }
     }
 
@@ -130,7 +136,7 @@ impl SniPublisher {
     pub(crate) fn next(&self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
         let current = self.resolver.current.load();
         let generation = current.as_ref().map_or(1, |table| table.generation() + 1);
-        Arc::new(SniTable::new(map, generation))
+        Arc::new(SniTable::new(self.resolver.number, map, generation))
     }
 
     /// Puts the [`next`](Self::next) table in the place of the current one.
@@ -194,6 +200,9 @@ impl Pinned {
         lend(&PINNED, &mut self.0, step)
     }
 }
+
+/// The number of the last resolver that was made.
+static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static PINNED: Cell<Option<PinnedTable>> = const { Cell::new(None) };

@@ -183,16 +183,22 @@ impl PartialEq for Shown {
 
 /// One published table: never changed, replaced as a whole.
 pub struct SniTable {
+    /// Whose it is: each resolver has a number of its own.
+    resolver: u64,
     map: SniMap<CertificateSet>,
     generation: u64,
     by_id: HashMap<CertificateId, Arc<ServerCertificate>>,
 }
 
 impl SniTable {
-    pub(crate) fn new(map: SniMap<CertificateSet>, generation: u64) -> Self {
+    pub(crate) fn new(resolver: u64, map: SniMap<CertificateSet>, generation: u64) -> Self {
         let certificates = map.values().flat_map(CertificateSet::certificates);
         let by_id = certificates.map(|(id, shown)| (id.clone(), Arc::clone(shown))).collect();
-        Self { map, generation, by_id }
+        Self { resolver, map, generation, by_id }
+    }
+
+    pub(super) fn is_of(&self, resolver: u64) -> bool {
+        self.resolver == resolver
     }
 
     /// The names and their certificates.

@@ -1,5 +1,8 @@
 //! Whose a name is among instances that share a listener.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use mqtls::control::{Cause, EntryFault, ErrorCode, Place};
 use mqtls::instance::CreateError;
 use mqtls::{Acceptor, ClientAuth, InstanceSpec, OperationError, SetSniConfig};
@@ -56,7 +59,7 @@ fn a_name_and_a_wildcard_and_what_it_covers_conflict_whichever_came_first() {
             let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
             assert_eq!(taken(&error), [(1, name)]);
             let after = street.two.instance.sni().table().unwrap();
-            assert!(std::sync::Arc::ptr_eq(&before, &after));
+            assert!(Arc::ptr_eq(&before, &after));
         }
     }
 }
@@ -241,6 +244,53 @@ fn a_name_that_is_claimed_while_its_instance_is_removed_is_free_afterwards() {
             street.one.instances.remove(three.instance.id()).unwrap();
         });
         street.two.set_sni("own", "three.test#own;a.test#own;*.a.test#own").unwrap();
+    }
+}
+
+/// A look at the names falls between no two tables: `x.a.test` is covered by each, and none has the
+/// certificate `w2` for it.
+#[test]
+fn a_name_that_is_covered_by_one_pattern_and_then_by_another_is_always_its_own() {
+    const CHANGES: usize = 400;
+    let street = Street::new();
+    let [_, w2, _] = ["w1", "w2", "x"].map(|id| {
+        let identity = street.one.server_ca.server(&["*.a.test"]);
+        street.one.put(id, &identity);
+        identity
+    });
+    let tables = ["*.a.test#w1", "*.a.test#w2;x.a.test#x", "x.a.test#x", "*.a.test#w1;x.a.test#x"];
+    street.one.set_sni("own", tables[0]).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let look = || {
+            while !done.load(Ordering::SeqCst) {
+                let route = street.one.instances.route("x.a.test", &SCHEMES, &SUITES).unwrap();
+                assert_eq!(route.instance().id(), street.one.instance.id());
+                assert!(route.chosen().is_none_or(|key| key.cert[0] != *w2.end_entity()));
+            }
+        };
+        let lookers = [scope.spawn(look), scope.spawn(look)];
+        for table in tables.iter().cycle().take(CHANGES) {
+            street.one.set_sni("own", table).unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+        for looker in lookers {
+            looker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_change_of_an_instance_that_shares_frees_what_nobody_uses() {
+    let street = Street::new();
+    for door in [street.one.beside_as("alone", |spec| spec), street.two] {
+        door.put("first", &door.server_ca.server(&["a.test"]));
+        door.put("second", &door.server_ca.server(&["a.test"]));
+        door.set_sni("first", "q.a.test#first").unwrap();
+        let replaced = Arc::downgrade(&door.instance.sni().table().unwrap());
+        door.set_sni("second", "q.a.test#second").unwrap();
+        assert!(replaced.upgrade().is_none(), "{}", door.instance.id());
+        assert!(door.instance.sweep().unwrap().is_empty());
     }
 }
 

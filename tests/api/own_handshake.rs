@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mqtls::CaStatus::Active;
 use mqtls::{Admission, ClientAuth, Ended, Handshake, Refusal};
-use rustls::{ClientConfig, Error, HandshakeKind};
+use rustls::{ClientConfig, Error, HandshakeKind, ServerConfig};
 
 use crate::support::{Door, PlainHandshake, TestCa, VERSIONS, client};
 
@@ -130,9 +130,12 @@ fn p11_another_instances_device_is_nobody_at_the_gate() {
         ours.register(&ca, Active).unwrap();
         let config = Arc::new(client(Some(&ca.device("device-1")), version));
         for kind in [HandshakeKind::Full, HandshakeKind::Full] {
-            // Made with the one's configuration in the other one's handshake.
+            // Made with the one's configuration in the other one's handshake, and with the other one's
+            // certificates: with the one's own it would be shown none.
             let mut context = theirs.instance.handshake().unwrap();
-            let server = ours.instance.handshake().unwrap().config();
+            let mut server = ServerConfig::clone(&ours.instance.handshake().unwrap().config());
+            server.cert_resolver = theirs.instance.resolver();
+            let server = Arc::new(server);
             let shaken = context.step(|| {
                 let mut handshake = PlainHandshake::between(server, Arc::clone(&config));
                 handshake.finish().map(|()| handshake)

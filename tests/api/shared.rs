@@ -13,13 +13,13 @@ use mqtls::{
     Acceptor, Caller, ClientAuth, Directory, InstanceSpec, Instances, Refused, SetSniConfig,
     Sha256, SniConfig,
 };
-use rustls::AlertDescription;
 use rustls::HandshakeKind::{Full, Resumed};
+use rustls::{AlertDescription, SignatureScheme};
 use rustls_pki_types::CertificateDer;
 
 use crate::support::{
-    Door, HeldHandshake, Identity, TestCa, VERSIONS, Visit, client, hello_by_hand, host_names,
-    provider, record,
+    Door, HeldHandshake, Identity, Peer, TestCa, VERSIONS, Visit, client, hello_by_hand,
+    host_names, provider, record,
 };
 use crate::ticket_tools::{Declines, Glass, careless_of_names, come_as, sealed_by};
 
@@ -425,6 +425,24 @@ async fn certificates_of_one_instances_folder_are_never_served_by_another() {
             let visit = door.visit(client(None, version), name).await;
             assert_eq!(visit.shown(), *expected.end_entity(), "{name}");
         }
+    }
+}
+
+/// An embedder's slip: a connection with the configuration of one instance in a step of another's.
+#[test]
+fn a_step_of_one_instance_shows_nothing_of_it_to_a_connection_of_another() {
+    let street = Street::of(ClientAuth::Optional, ClientAuth::Optional);
+    let offer = client(None, &rustls::version::TLS13);
+    for (name, its_own) in [("one.test", true), ("two.test", false)] {
+        let route = street.one.instances.route(name, &[SignatureScheme::ED25519], &[]);
+        let mut handshake = route.unwrap().handshake().unwrap();
+        assert_eq!(handshake.instance().endpoints()[0].as_str(), name);
+        let config = street.one.instance.server_config();
+        let mut server = handshake.step(|| rustls::ServerConnection::new(config)).unwrap();
+        let mut client = Peer::of(offer.clone());
+        server.read_tls(&mut client.flight().as_slice()).unwrap();
+        let answered = handshake.step(|| server.process_new_packets());
+        assert_eq!(answered.is_ok(), its_own, "{answered:?}");
     }
 }
 
