@@ -357,10 +357,10 @@ const HANDSHAKE: u8 = 22;
 
 /// Puts another name of the same length into a record.
 fn rename(record: &mut [u8], from: &[u8], to: &[u8]) {
-    for at in 0..record.len().saturating_sub(from.len()) {
-        if record[at..].starts_with(from) {
-            record[at..at + to.len()].copy_from_slice(to);
-        }
+    // Extensions come in any order: it may be the end.
+    let at = record.windows(from.len()).position(|window| window == from);
+    if let Some(at) = at {
+        record[at..at + to.len()].copy_from_slice(to);
     }
 }
 
