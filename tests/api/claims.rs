@@ -115,6 +115,17 @@ fn all_names_that_are_taken_are_told_and_none_of_the_others_is_claimed() {
 }
 
 #[test]
+fn a_name_is_given_up_also_when_a_change_was_refused_before() {
+    let street = Street::new();
+    street.one.set_sni("own", "a.test#own;*.a.test#own;x.b.test#own").unwrap();
+    street.one.set_sni("own", "c.test#own;two.test#own").unwrap_err();
+    let error = street.two.set_sni("own", "a.test#own;*.b.test#own").unwrap_err();
+    assert_eq!(taken(&error), [(1, "a.test".to_owned()), (2, "*.b.test".to_owned())]);
+    street.one.set_sni("own", "").unwrap();
+    street.two.set_sni("own", "a.test#own;*.a.test#own;*.b.test#own;c.test#own").unwrap();
+}
+
+#[test]
 fn instances_on_listeners_of_their_own_have_any_names() {
     let street = Street::new();
     street.one.set_sni("own", "a.test#own;*.a.test#own").unwrap();

@@ -12,7 +12,9 @@ use tokio::time::advance;
 
 use crate::line::{Line, assert_all_up};
 use crate::shared::Street;
-use crate::support::{Door, HeldHandshake, TestCa, VERSIONS, client, rsa_key};
+use crate::support::{
+    Door, HeldHandshake, TestCa, VERSIONS, client, hello_by_hand, host_names, record, rsa_key,
+};
 
 #[test]
 fn an_instance_has_as_many_cas_as_it_may_have() {
@@ -87,6 +89,23 @@ async fn an_instance_has_as_many_connections_as_it_may_have() {
         let mut last = Line::up(&door, None, version).await;
         last.exchange().await;
     }
+}
+
+#[tokio::test]
+async fn a_client_of_a_full_instance_is_refused_before_its_handshake() {
+    let street = Street::with(
+        |spec| spec.client_auth(ClientAuth::Disabled).max_connections(1),
+        |spec| spec.client_auth(ClientAuth::Disabled),
+    );
+    let version = &rustls::version::TLS13;
+    let up = street.one.visit(client(None, version), "one.test").await;
+    let hello = record(22, 0x0301, &hello_by_hand(0x0303, Some(&host_names(&[b"one.test"]))));
+    let (refused, told) = street.one.answer_to(&hello).await;
+    assert!(matches!(refused, Refused::Device(Refusal::TooManyConnections)), "{refused:?}");
+    assert!(told.is_empty());
+    street.one.visit(client(None, version), "two.test").await.admitted().await;
+    drop(up);
+    street.one.visit(client(None, version), "one.test").await.admitted().await;
 }
 
 #[tokio::test]

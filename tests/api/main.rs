@@ -34,6 +34,7 @@ mod registration_check;
 mod registry;
 mod removal;
 mod resumption;
+mod routes;
 mod shared;
 mod sni_choice;
 mod sni_config;

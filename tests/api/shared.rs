@@ -63,13 +63,13 @@ impl Street {
         Self { one: first, two: second, shown }
     }
 
-    fn shows(&self, of: usize) -> CertificateDer<'static> {
+    pub(crate) fn shows(&self, of: usize) -> CertificateDer<'static> {
         self.shown[of].end_entity().clone().into_owned()
     }
 }
 
 /// Through which instance a client came in, after a byte went each way.
-async fn through(visit: Visit) -> String {
+pub(crate) async fn through(visit: Visit) -> String {
     visit.admitted().await.instance().to_string()
 }
 

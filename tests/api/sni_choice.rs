@@ -17,7 +17,7 @@ use rustls::{
 
 use crate::support::{
     Dice, Door, Identity, VERSIONS, client, client_speaking, hello_by_hand, host_names, key,
-    provider, record, rsa_key,
+    provider, record, rsa_key, with_schemes,
 };
 
 #[tokio::test]
@@ -429,14 +429,6 @@ impl Street {
         let shown = self.certificates.iter().find(|(_, known)| holds(known.end_entity()));
         Ok(&shown.unwrap().0)
     }
-}
-
-fn with_schemes(provider: Arc<CryptoProvider>, schemes: &[SignatureScheme]) -> Arc<CryptoProvider> {
-    let mut trimmed = CryptoProvider::clone(&provider);
-    let algorithms = &mut trimmed.signature_verification_algorithms;
-    let mapping = algorithms.mapping.iter().filter(|(scheme, _)| schemes.contains(scheme));
-    algorithms.mapping = mapping.copied().collect::<Vec<_>>().leak();
-    Arc::new(trimmed)
 }
 
 fn with_suites(

@@ -773,6 +773,18 @@ pub(crate) fn client_speaking(
     config
 }
 
+/// A provider that takes these signature schemes and no others.
+pub(crate) fn with_schemes(
+    provider: Arc<CryptoProvider>,
+    schemes: &[SignatureScheme],
+) -> Arc<CryptoProvider> {
+    let mut trimmed = CryptoProvider::clone(&provider);
+    let algorithms = &mut trimmed.signature_verification_algorithms;
+    let mapping = algorithms.mapping.iter().filter(|(scheme, _)| schemes.contains(scheme));
+    algorithms.mapping = mapping.copied().collect::<Vec<_>>().leak();
+    Arc::new(trimmed)
+}
+
 /// On TLS 1.3 Certificate, CertificateVerify and Finished would else travel in one record.
 pub(crate) fn in_small_records(mut config: ClientConfig) -> ClientConfig {
     config.max_fragment_size = Some(64);
@@ -1044,7 +1056,16 @@ pub(crate) struct PlainHandshake {
 
 impl PlainHandshake {
     pub(crate) fn between(server: Arc<ServerConfig>, client: Arc<ClientConfig>) -> Self {
-        let name = ServerName::try_from("localhost").unwrap();
+        Self::between_as(server, client, "localhost")
+    }
+
+    /// The same with a client that asks for this name.
+    pub(crate) fn between_as(
+        server: Arc<ServerConfig>,
+        client: Arc<ClientConfig>,
+        name: &'static str,
+    ) -> Self {
+        let name = ServerName::try_from(name).unwrap();
         let client = ClientConnection::new(client, name).unwrap();
         Self { client, server: ServerConnection::new(server).unwrap() }
     }
