@@ -58,7 +58,8 @@ impl RegisterCa {
     /// tells; `SnNotUnique` where the serial number is taken, by the same certificate or by
     /// another; `CertificateContentError` where the certificate has expired, the crypto provider
     /// cannot use its key, or its own signature is not good; `CaNumExceed` where too many
-    /// certificates of one subject and key are registered; `ParameterFieldCheckFailed` for a name
+    /// certificates of one subject and key, or as many CAs as the instance may have, are registered;
+    /// `ParameterFieldCheckFailed` for a name
     /// that is too long. Nothing has changed then.
     pub fn apply(
         &self,

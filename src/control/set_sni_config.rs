@@ -26,7 +26,8 @@ pub struct SetSniConfig {
     /// `MqttInstanceId`: the instance.
     pub mqtt_instance_id: InstanceId,
     /// `DefaultCertificate`: the certificate that answers for every name which no entry covers,
-    /// and for clients that name none. The password of an encrypted one stands in an entry of the
+    /// and for clients that name none: on a shared listener, for endpoints that no entry covers, and
+    /// as its fallback. The password of an encrypted one stands in an entry of the
     /// `SniConfig` that names it, too.
     pub default_certificate: CertificateId,
     /// `SniConfig`: which certificates answer for which names. Two entries may stand for one name
@@ -77,9 +78,10 @@ impl SetSniConfig {
     /// # Errors
     ///
     /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
-    /// tells; `ParameterFieldCheckFailed` where any certificate cannot be served; its
-    /// [`cause`](OperationError::cause) then lists what is wrong with each entry. The old map stays
-    /// in force.
+    /// tells; `ParameterFieldCheckFailed` where any certificate cannot be served, or a name is another
+    /// instance's on the shared listener ([`EntryFault::NameTaken`]): its
+    /// [`cause`](OperationError::cause) then lists what is wrong with each entry; the same where there
+    /// are more names than the instance may have. The old map stays in force.
     pub fn apply(
         &self,
         instances: &Instances,

@@ -10,7 +10,8 @@ use crate::name::NamePattern;
 #[derive(Debug, thiserror::Error)]
 #[error("{}", list(.errors))]
 pub struct SniConfigRefused {
-    /// Every fault, the default certificate's first, then in the order of the entries.
+    /// Every fault, the default certificate's first, then in the order of the entries. Names that are
+    /// taken are told only where nothing else is wrong.
     pub errors: Vec<EntryError>,
 }
 

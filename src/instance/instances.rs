@@ -135,7 +135,9 @@ impl Instances {
 
     /// Where a client goes on the shared listener that asks for this name, in whatever case, with
     /// these signature schemes and cipher suites: for accept loops of the embedder's own. `None` where
-    /// no instance answers for the name.
+    /// no instance answers for the name, or one that has no certificates yet. Nothing is counted, and
+    /// there is no fallback and no limit of handshakes: those are
+    /// [`Acceptor::shared`](crate::Acceptor::shared)'s.
     pub fn route(
         &self,
         server_name: &str,
@@ -169,9 +171,14 @@ impl Instances {
         self.0.claims.publish(instance, publisher, map)
     }
 
-    /// Every instance.
-    pub(crate) fn all(&self) -> Vec<Arc<Instance>> {
-        self.0.by_id.iter().map(|instance| Arc::clone(&instance)).collect()
+    /// Does what is due in every instance, as [`Instance::sweep`] does in one: for accept loops of the
+    /// embedder's own.
+    pub fn sweep(&self) {
+        // Not while the set is looked at: a sweep may take a while.
+        let all: Vec<_> = self.0.by_id.iter().map(|instance| Arc::clone(&instance)).collect();
+        for instance in all {
+            instance.sweep();
+        }
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {

@@ -76,8 +76,9 @@ impl InstanceSpec {
     /// to its removal. Asked for an endpoint that no entry covers, it answers with its default
     /// certificate.
     ///
-    /// No name is of use to two instances on the shared listener: a name, or a wildcard with a name
-    /// that it covers, belongs to whoever claimed it first. Instances on listeners of their own, which
+    /// No name leads to two instances: a name, or a wildcard with a name that it covers, belongs to
+    /// whoever claimed it first, and an endpoint that is taken keeps the instance from being created
+    /// ([`CreateError::NameTaken`](super::CreateError::NameTaken)). Instances on listeners of their own, which
     /// do not say this, claim nothing and may have any.
     pub fn shared(self, endpoints: impl IntoIterator<Item = HostName>) -> Self {
         Self { shared: Some(endpoints.into_iter().collect()), ..self }
@@ -89,7 +90,8 @@ impl InstanceSpec {
         Self { max_cas: Some(max_cas), ..self }
     }
 
-    /// How many names and wildcards a `SniConfig` may have; one with more is refused.
+    /// How many names and wildcards a `SniConfig` may have; one with more is refused with
+    /// `ParameterFieldCheckFailed`. A name with two certificates counts once, endpoints do not.
     pub fn max_names(self, max_names: usize) -> Self {
         Self { max_names: Some(max_names), ..self }
     }
@@ -105,7 +107,7 @@ impl InstanceSpec {
     /// How many handshakes an [`Acceptor`](crate::Acceptor) takes in a second, on average; as many at
     /// once where none came for a second. One more is refused before anything is computed
     /// ([`Refused::TooManyHandshakes`](crate::Refused::TooManyHandshakes)). Counted is each whole
-    /// ClientHello, whatever comes of it. On a listener that many share this keeps one of them from
+    /// ClientHello that leads to the instance while it is not full, whatever comes of it. On a listener that many share this keeps one of them from
     /// taking the permits of all.
     pub fn handshakes_per_second(self, handshakes: NonZeroU32) -> Self {
         Self { handshakes_per_second: Some(handshakes), ..self }

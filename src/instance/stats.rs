@@ -43,7 +43,7 @@ outcomes! {
     ClientGone,
     /// The client ended the handshake with an alert of its own.
     ClientAlert,
-    /// The name leads to no instance, or to one that has no certificate map yet or was removed.
+    /// No name, or one that leads to no instance, or to one that has no certificate map yet or was removed.
     UnrecognizedName,
     /// No certificate that the client can use.
     NoUsableCertificate,

@@ -61,8 +61,9 @@ impl Acceptor {
         Self::of(Hosts::Shared(instances.clone(), None))
     }
 
-    /// The instance of clients that ask for no name that leads to one; of use to a
-    /// [`shared`](Self::shared) acceptor. Whether it shares the listener itself makes no difference.
+    /// The instance of clients that ask for no name that leads to one, on a [`shared`](Self::shared)
+    /// acceptor; on any other every name leads to one, and this does nothing. It need not share the
+    /// listener itself. An endpoint of an instance without certificates does not lead here.
     pub fn fallback(mut self, instance: &Arc<Instance>) -> Self {
         if let Hosts::Shared(_, fallback) = &mut self.hosts {
             *fallback = Some(Arc::clone(instance));

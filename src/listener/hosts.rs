@@ -48,9 +48,10 @@ impl Hosts {
         match self {
             Self::One(instance) => drop(instance.sweep()),
             Self::Shared(instances, fallback) => {
+                instances.sweep();
                 // It may be of another set.
-                for instance in instances.all().iter().chain(fallback) {
-                    instance.sweep();
+                if let Some(fallback) = fallback {
+                    fallback.sweep();
                 }
             }
         }

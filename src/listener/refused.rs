@@ -36,7 +36,7 @@ pub enum Refused {
     /// What the client sent is no TLS that is spoken here, or it ended the handshake itself.
     #[error("the TLS handshake failed")]
     Tls(#[source] rustls::Error),
-    /// The name leads to no instance on the shared listener, or to one that has no certificate map yet
+    /// No name, or one that leads to no instance on the shared listener, or to one that has no certificate map yet
     /// or was removed; the client was told `unrecognized_name`.
     #[error("no instance answers for the server name")]
     UnrecognizedName(Option<HostName>),
