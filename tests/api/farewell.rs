@@ -4,10 +4,11 @@ use std::io::{ErrorKind, IoSlice};
 use std::pin::pin;
 
 use mqtls::CaStatus::Active;
-use mqtls::Ended;
 use mqtls::listener::FarewellTooLong;
+use mqtls::{Connection, Ended};
 use rustls::SupportedProtocolVersion;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream};
+use tokio_rustls::client::TlsStream;
 
 use crate::line::{Line, ended, on_versions};
 use crate::listener_load::{all_wait, once};
@@ -206,16 +207,7 @@ async fn a_write_of_slices_that_took_a_part_is_the_middle_of_a_packet_too() {
 #[tokio::test]
 async fn it_is_not_said_behind_what_was_not_flushed_and_that_stays_where_it_is() {
     for version in VERSIONS {
-        let (door, ca) = (Door::open(), TestCa::root("fleet"));
-        door.register(&ca, Active).unwrap();
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let config = crate::support::client(Some(&ca.device("device")), version);
-        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
-        let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
-        let buffered = tokio::io::BufStream::new(far);
-        let (server, client) =
-            tokio::join!(door.acceptor.accept(buffered), connector.connect(name, near));
-        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        let (door, ca, mut server, mut client) = buffered_line(version).await;
         server.write_all(b"!").await.unwrap();
         server.flush().await.unwrap();
         assert_eq!(client.read_u8().await.unwrap(), b'!');
@@ -232,16 +224,8 @@ async fn it_is_not_said_behind_what_was_not_flushed_and_that_stays_where_it_is()
 #[tokio::test]
 async fn it_is_said_behind_a_write_that_is_flushed_at_once() {
     for version in VERSIONS {
-        let (door, ca) = (Door::open(), TestCa::root("fleet"));
-        door.register(&ca, Active).unwrap();
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let config = crate::support::client(Some(&ca.device("device")), version);
-        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
-        let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
-        let buffered = tokio::io::BufStream::new(far);
-        let (server, client) =
-            tokio::join!(door.acceptor.accept(buffered), connector.connect(name, near));
-        let (mut server, mut client) = (server.unwrap().flush_each_write(), client.unwrap());
+        let (door, ca, server, mut client) = buffered_line(version).await;
+        let mut server = server.flush_each_write();
         server.farewell(BYE).unwrap();
         server.write_all(b"one").await.unwrap();
         let mut heard = [0; 3];
@@ -352,14 +336,26 @@ impl Line {
     }
 }
 
-async fn hears_last(
-    mut client: tokio_rustls::client::TlsStream<tokio::io::DuplexStream>,
-    words: &[u8],
-) {
+async fn hears_last(mut client: TlsStream<DuplexStream>, words: &[u8]) {
     let mut heard = vec![];
     let error = client.read_to_end(&mut heard).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "no close_notify");
     assert_eq!(heard, words);
+}
+
+/// A line whose server side holds back what is not flushed.
+async fn buffered_line(
+    version: &'static SupportedProtocolVersion,
+) -> (Door, TestCa, Connection<BufStream<DuplexStream>>, TlsStream<DuplexStream>) {
+    let (door, ca) = (Door::open(), TestCa::root("fleet"));
+    door.register(&ca, Active).unwrap();
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let config = crate::support::client(Some(&ca.device("device")), version);
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    let (server, client) =
+        tokio::join!(door.acceptor.accept(BufStream::new(far)), connector.connect(name, near));
+    (door, ca, server.unwrap(), client.unwrap())
 }
 
 async fn line(version: &'static SupportedProtocolVersion) -> (Door, TestCa, Line) {

@@ -238,17 +238,23 @@ async fn s04_the_same_name_and_serial_with_other_keys_in_two_instances_are_each_
     }
 }
 
+/// A street whose tickets are all sealed with the same keys, and a CA that both believe.
+fn of_one_set_of_keys() -> (Street, TestCa) {
+    let glass = Glass::new();
+    let street = Street::with(
+        |spec| spec.resumption(sealed_by(&glass)),
+        |spec| spec.resumption(sealed_by(&glass)),
+    );
+    let ca = TestCa::root("fleet");
+    street.one.register(&ca, Active).unwrap();
+    street.two.register(&ca, Active).unwrap();
+    (street, ca)
+}
+
 #[tokio::test]
 async fn r04_a_ticket_of_one_instance_is_nothing_at_the_other() {
     for version in VERSIONS {
-        let glass = Glass::new();
-        let street = Street::with(
-            |spec| spec.resumption(sealed_by(&glass)),
-            |spec| spec.resumption(sealed_by(&glass)),
-        );
-        let ca = TestCa::root("fleet");
-        street.one.register(&ca, Active).unwrap();
-        street.two.register(&ca, Active).unwrap();
+        let (street, ca) = of_one_set_of_keys();
         let mut client = client(Some(&ca.device("device")), version);
         careless_of_names(&mut client);
         assert_eq!(come_as(&street.one, &client, "one.test").await.0, Full);
@@ -266,14 +272,7 @@ async fn r04_a_ticket_of_one_instance_is_nothing_at_the_other() {
 #[tokio::test]
 async fn r04_tickets_of_a_name_that_has_moved_are_not_resumed() {
     for version in VERSIONS {
-        let glass = Glass::new();
-        let street = Street::with(
-            |spec| spec.resumption(sealed_by(&glass)),
-            |spec| spec.resumption(sealed_by(&glass)),
-        );
-        let ca = TestCa::root("fleet");
-        street.one.register(&ca, Active).unwrap();
-        street.two.register(&ca, Active).unwrap();
+        let (street, ca) = of_one_set_of_keys();
         let client = client(Some(&ca.device("device")), version);
         street.one.set_sni("own", "moves.test#own").unwrap();
         assert_eq!(come_as(&street.one, &client, "moves.test").await.0, Full);
