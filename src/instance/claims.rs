@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use super::route::{Generation, NoRoute, Route};
 use super::tenant::Instance;
 use crate::name::{HostName, NamePattern, canonical, parent_of};
-use crate::sni::{CertificateSet, Offer, SniMap, SniPublisher, SniTable};
+use crate::sni::{CertificateSet, Offer, Only, SniMap, SniPublisher, SniTable};
 
 /// The names of the instances that share the listener. No name is covered by the patterns of two.
 ///
@@ -36,8 +36,8 @@ type Table = DashMap<HostName, Claim, RandomState>;
 
 /// Whose a name is.
 enum Claim {
-    /// It is in this generation's table, with these certificates.
-    Served(Arc<Generation>, CertificateSet),
+    /// It is in this generation's table, with this certificate or with several.
+    Served(Arc<Generation>, Option<Only>),
     /// Ask the instance: an endpoint, or a name of a table that is being published.
     Held(Arc<Instance>),
 }
@@ -52,8 +52,9 @@ impl Claim {
 
     fn route(&self, name: &str, offer: &Offer<'_>) -> Result<Route, NoRoute> {
         match self {
-            Self::Served(generation, set) if generation.is_current() => {
-                Ok(Route::to_found(generation, set.choose(offer)))
+            Self::Served(generation, only) if generation.is_current() => {
+                let chosen = only.as_ref().and_then(|only| only.choose(offer));
+                Ok(Route::to_found(generation, chosen))
             }
             Self::Served(generation, _) => Route::by_name(generation.instance(), name),
             Self::Held(instance) => Route::by_name(instance, name),
@@ -114,7 +115,7 @@ impl Claims {
         self.changes.fetch_add(1, Ordering::SeqCst);
         publisher.replace_by(&table);
         for (pattern, set) in table.map().iter() {
-            let claim = Claim::Served(Arc::clone(&generation), set.clone());
+            let claim = Claim::Served(Arc::clone(&generation), set.only());
             let (claims, name) = self.place(&pattern);
             if let Some(mut held) = claims.get_mut(name) {
                 *held = claim;

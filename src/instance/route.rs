@@ -54,8 +54,8 @@ impl Route {
     }
 
     /// The chain and key that the client is shown, where that is known without asking the table
-    /// again: not for an endpoint that no entry covers, nor where nothing that stands under the name
-    /// suits the client, or while the names are being changed.
+    /// again: not for an endpoint that no entry covers, nor where several certificates stand under the
+    /// name or none that suits the client, or while the names are being changed.
     pub fn chosen(&self) -> Option<&Arc<CertifiedKey>> {
         self.chosen.as_ref()
     }

@@ -107,9 +107,14 @@ impl CertificateSet {
         }
     }
 
-    /// The chain and key of the certificate that suits a client best.
-    pub(crate) fn choose(&self, offer: &Offer<'_>) -> Option<Arc<CertifiedKey>> {
-        self.best(offer).map(|shown| Arc::clone(&shown.certified_key))
+    /// The only certificate; `None` where there are several to choose from.
+    pub(crate) fn only(&self) -> Option<Only> {
+        match &self.0 {
+            Certificates::One(Shown { schemes, certified_key, .. }) => {
+                Some(Only { schemes: *schemes, certified_key: Arc::clone(certified_key) })
+            }
+            Certificates::Several(_) => None,
+        }
     }
 
     fn best(&self, offer: &Offer<'_>) -> Option<&Shown> {
@@ -127,6 +132,19 @@ impl CertificateSet {
             }
         }
         best.map(|(_, shown)| shown)
+    }
+}
+
+/// The only certificate of a name, reduced to what a lookup reads.
+pub(crate) struct Only {
+    schemes: SchemeSet,
+    certified_key: Arc<CertifiedKey>,
+}
+
+impl Only {
+    /// Its chain and key, where the client can use it.
+    pub(crate) fn choose(&self, offer: &Offer<'_>) -> Option<Arc<CertifiedKey>> {
+        offer.takes(self.schemes).then(|| Arc::clone(&self.certified_key))
     }
 }
 

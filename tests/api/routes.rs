@@ -45,7 +45,7 @@ fn a_route_leads_to_the_instance_and_says_what_the_client_is_shown() {
     let rsa = street.one.server_ca.server_over(rsa_key(), &["x.w.test"], |_| {});
     street.one.put("named", &named);
     street.one.put("rsa", &rsa);
-    let config = "*.w.test#own;x.w.test#named;x.w.test#rsa;only.test#rsa";
+    let config = "*.w.test#own;x.w.test#named;both.test#named;both.test#rsa;only.test#rsa";
     street.one.set_sni("own", config).unwrap();
     let own = street.shows(0);
     let all = &[P256, PSS][..];
@@ -54,11 +54,13 @@ fn a_route_leads_to_the_instance_and_says_what_the_client_is_shown() {
             ("x.w.test", all, Some(named.end_entity())),
             ("X.w.TEST", all, Some(named.end_entity())),
             ("x.w.test.", all, Some(named.end_entity())),
-            ("x.w.test", &[PSS], Some(rsa.end_entity())),
+            ("only.test", &[PSS], Some(rsa.end_entity())),
             ("y.w.test", all, Some(&own)),
             ("Y.W.test.", all, Some(&own)),
             // Nothing under the name suits the client: the table is asked again.
             ("only.test", &[P256], None),
+            // Of several the table chooses.
+            ("both.test", all, None),
             // No entry covers the endpoint.
             ("one.test", all, None),
             ("ONE.test", all, None),
