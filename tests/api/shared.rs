@@ -134,6 +134,48 @@ async fn c05_no_name_an_unknown_one_or_an_address_is_told_unrecognized_name() {
     }
 }
 
+/// By hand, since no library sends a trailing dot.
+#[tokio::test]
+async fn whether_a_certificate_is_asked_for_does_not_hang_on_the_dot() {
+    const CERTIFICATE_REQUEST: u8 = 13;
+    let street = Street::of(ClientAuth::Required, ClientAuth::Disabled);
+    for (name, asked) in [
+        ("one.test", true),
+        ("one.test.", true),
+        ("One.Test.", true),
+        ("two.test", false),
+        ("two.test.", false),
+        ("TWO.test.", false),
+    ] {
+        let extension = host_names(&[name.as_bytes()]);
+        let hello = record(22, 0x0301, &hello_by_hand(0x0303, Some(&extension)));
+        let (_gone, told) = street.one.answer_to(&hello).await;
+        let kinds = handshake_messages(&told);
+        assert!(kinds.contains(&SERVER_HELLO), "{name}: {kinds:?}");
+        assert_eq!(kinds.contains(&CERTIFICATE_REQUEST), asked, "{name}: {kinds:?}");
+    }
+}
+
+const SERVER_HELLO: u8 = 2;
+
+/// The types of the handshake messages in a server's first flight of TLS 1.2.
+fn handshake_messages(mut flight: &[u8]) -> Vec<u8> {
+    let mut messages = vec![];
+    while let [22, _, _, high, low, rest @ ..] = flight {
+        let (body, behind) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        messages.extend(body);
+        flight = behind;
+    }
+    let mut rest = messages.as_slice();
+    let mut kinds = vec![];
+    while let [kind, high, middle, low, body @ ..] = rest {
+        kinds.push(*kind);
+        let length = u32::from_be_bytes([0, *high, *middle, *low]);
+        rest = &body[usize::try_from(length).unwrap()..];
+    }
+    kinds
+}
+
 #[tokio::test]
 async fn c05_two_host_names_are_a_decode_error() {
     let street = Street::new();
