@@ -67,8 +67,8 @@ impl Instances {
     ///
     /// # Errors
     ///
-    /// When the id or an endpoint is taken, when the crypto provider has no usable cipher suites, and when there is
-    /// no randomness for ticket keys.
+    /// When the id or an endpoint is taken, when the crypto provider has no usable cipher suites, and
+    /// when there is no randomness for ticket keys.
     pub fn create(&self, spec: InstanceSpec) -> Result<Arc<Instance>, CreateError> {
         let shared = &self.0;
         let id = spec.id.clone();

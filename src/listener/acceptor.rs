@@ -24,9 +24,9 @@ use super::room::Room;
 use super::sweeper::Sweeper;
 use crate::instance::{Instance, Instances, Outcome};
 
-/// Takes streams through the TLS handshake of one instance, or of the one that each asks for. Cheap to clone; clones share the
-/// permits, the queue before them and every other limit, and one [`drain`](Self::drain) is for all
-/// of them. A setter that changes a limit begins a count of its own: set limits before cloning.
+/// Takes streams through the TLS handshake of one instance, or of the one that each asks for. Cheap
+/// to clone; clones share the permits, the queue before them and every other limit, and one
+/// [`drain`](Self::drain) is for all of them. A setter that changes a limit begins a count of its own: set limits before cloning.
 ///
 /// Defaults: 10 seconds for the whole handshake, 5 of them for the ClientHello; 4096 connections
 /// whose ClientHello is awaited; 1024 handshakes at a time, 2048 that wait for their turn, and 3
@@ -136,8 +136,10 @@ impl Acceptor {
     /// Takes a stream through the handshake to the gate.
     ///
     /// An accept loop that does not ask [`next`](Self::next) calls [`Instance::sweep`] itself each
-    /// second: without that no connection ends when its certificates expire. A task of its own for each stream is up to the caller. Dropping the future closes the
-    /// stream; such a connection is in no counter, and every place that it took is free again.
+    /// second, or [`Instances::sweep`] on a shared listener: without that no connection ends when its
+    /// certificates expire. A task of its own for each stream is up to the caller. Dropping the future
+    /// closes the stream; such a connection is in no counter, and every place that it took is free
+    /// again.
     ///
     /// # Errors
     ///
@@ -182,7 +184,8 @@ impl Acceptor {
     /// error, at `warn` once in a minute and at `debug` otherwise.
     ///
     /// Each second that it is awaited, and between connections, the connections whose time is over
-    /// are ended, and certificates that were replaced are freed ([`Instance::sweep`]).
+    /// are ended, and certificates that were replaced are freed, in each of its instances
+    /// ([`Instance::sweep`]).
     ///
     /// `None` comes when a drain begins, not when it has ended: `drain` once more and await that
     /// before you let go of what still runs.
