@@ -78,12 +78,15 @@ mod name;
 mod primitives;
 
 pub use certificate::{
-    CaCertificate, CertificateMaterial, CertificateSource, Directory, Memory, SerialNumber,
-    ServerCertificate, Sha256,
+    CaCertificate, CertificateMaterial, CertificateSource, DeviceCertificate, Directory, Memory,
+    SerialNumber, ServerCertificate, Sha256,
 };
 pub use control::{
-    ActiveCaCertificate, Caller, DeleteCaCertificate, GetCaCertificate, InactivateCaCertificate,
-    ListCaCertificate, OperationError, RegisterCa, SetSniConfig, SniConfig,
+    ActiveCaCertificate, ActiveDeviceCertificate, Caller, DeleteCaCertificate,
+    DeleteDeviceCertificate, GetCaCertificate, GetDeviceCertificate, InactivateCaCertificate,
+    InactivateDeviceCertificate, ListCaCertificate, ListDeviceCertificate,
+    ListDeviceCertificateByCaSn, OperationError, RegisterCa, RegisterDeviceCertificate,
+    SetSniConfig, SniConfig,
 };
 pub use id::{AccountId, CertificateId, IdError, InstanceId, Region};
 pub use instance::{
@@ -91,7 +94,10 @@ pub use instance::{
 };
 pub use listener::{Acceptor, Connection, ConnectionHandle, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
-pub use trust::{CaStatus, ClientAuth, Device, Ended, LiveChange, Refusal, Resumption, Tickets};
+pub use trust::{
+    CaStatus, ClientAuth, Device, DeviceStatus, Ended, LiveChange, Provisioning, Refusal,
+    Resumption, Tickets,
+};
 
 /// The models of concurrency take their certificates from where the tests do.
 #[cfg(mqtls_model)]

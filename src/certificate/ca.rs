@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::EndEntityCert;
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
@@ -13,7 +12,7 @@ use super::ca_error::CaCertificateError;
 use super::ca_extensions::Extensions;
 use super::fingerprint::Sha256;
 use super::identity::CaIdentity;
-use super::pem::{self, PemError};
+use super::pem;
 use super::serial::SerialNumber;
 use super::validity::Validity;
 
@@ -50,27 +49,10 @@ impl CaCertificate {
         if text.len() > MAX_PEM {
             return Err(CaCertificateError::TooLarge { length: text.len(), limit: MAX_PEM });
         }
-        let sections = pem::sections(text).map_err(|error| match error {
-            PemError::LegacyEncryption => CaCertificateError::PrivateKey,
-            other => CaCertificateError::Pem(other),
-        })?;
-        if !sections.encrypted_keys.is_empty() {
-            return Err(CaCertificateError::PrivateKey);
-        }
-        let mut sections = sections.plain;
-        let strangers = |(kind, _): &(SectionKind, _)| match kind {
-            SectionKind::Certificate => None,
-            SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
-                Some(CaCertificateError::PrivateKey)
-            }
-            _ => Some(CaCertificateError::UnexpectedSection(*kind)),
-        };
-        if let Some(error) = sections.iter().find_map(strangers) {
-            return Err(error);
-        }
-        let count = sections.len();
-        match sections.pop() {
-            Some((_, der)) if count == 1 => Self::from_der(&der),
+        let mut certificates = pem::certificates(text)?;
+        let count = certificates.len();
+        match certificates.pop() {
+            Some(der) if count == 1 => Self::from_der(&der),
             _ => Err(CaCertificateError::SeveralCertificates(count)),
         }
     }

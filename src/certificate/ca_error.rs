@@ -2,7 +2,7 @@
 
 use rustls_pki_types::pem::SectionKind;
 
-use super::pem::PemError;
+use super::pem::{NotOnlyCertificates, PemError};
 use super::serial::SerialError;
 
 /// Why bytes are no CA certificate that could be registered.
@@ -60,4 +60,14 @@ pub enum CaCertificateError {
     /// A critical extension that a verifier would have to understand, by its object identifier.
     #[error("the CA certificate holds the critical extension {0}, which is not supported")]
     UnknownCriticalExtension(String),
+}
+
+impl From<NotOnlyCertificates> for CaCertificateError {
+    fn from(error: NotOnlyCertificates) -> Self {
+        match error {
+            NotOnlyCertificates::Pem(error) => Self::Pem(error),
+            NotOnlyCertificates::PrivateKey => Self::PrivateKey,
+            NotOnlyCertificates::Other(kind) => Self::UnexpectedSection(kind),
+        }
+    }
 }

@@ -62,6 +62,32 @@ pub(super) fn sections(text: &[u8]) -> Result<Sections, PemError> {
     Ok(Sections { plain, encrypted_keys })
 }
 
+/// The certificates in a text that holds nothing else, in order.
+pub(super) fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, NotOnlyCertificates> {
+    let sections = sections(text).map_err(|error| match error {
+        PemError::LegacyEncryption => NotOnlyCertificates::PrivateKey,
+        other => NotOnlyCertificates::Pem(other),
+    })?;
+    if !sections.encrypted_keys.is_empty() {
+        return Err(NotOnlyCertificates::PrivateKey);
+    }
+    let certificate = |(kind, der): (SectionKind, Zeroizing<Vec<u8>>)| match kind {
+        SectionKind::Certificate => Ok(der.to_vec()),
+        SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
+            Err(NotOnlyCertificates::PrivateKey)
+        }
+        _ => Err(NotOnlyCertificates::Other(kind)),
+    };
+    sections.plain.into_iter().map(certificate).collect()
+}
+
+/// Why a text does not hold certificates alone.
+pub(super) enum NotOnlyCertificates {
+    Pem(PemError),
+    PrivateKey,
+    Other(SectionKind),
+}
+
 fn encrypted_keys(text: &[u8]) -> Result<Vec<EncryptedKey>, PemError> {
     let mut keys = Vec::new();
     let mut rest = text;

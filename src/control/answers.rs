@@ -16,6 +16,8 @@ pub enum ErrorCode {
     PermissionCheckFailed,
     /// No such CA.
     FindCaBySnError,
+    /// No such device.
+    FindDeviceBySnError,
     /// The serial number is taken.
     SnNotUnique,
     /// The CA's certificate cannot be registered.
@@ -37,6 +39,9 @@ impl ErrorCode {
             Self::MqttOwnerCheckError => "Failed to validate the instance permission",
             Self::PermissionCheckFailed => "Failed to verify API permissions.",
             Self::FindCaBySnError => "Failed to find the CA by the SN. Please check sn is valid.",
+            Self::FindDeviceBySnError => {
+                "Failed to find the device certificate by the SN. Please check sn is valid"
+            }
             Self::SnNotUnique => "Sn is not unique in global",
             Self::CertificateContentError => {
                 "Certificate content error,  please check ca/verification certificate content. \
@@ -61,7 +66,7 @@ impl fmt::Display for ErrorCode {
 pub enum OperationPage {
     /// The page of `SetSniConfig`.
     SetSniConfig,
-    /// The page of `ActiveCaCertificate`, which the other operations on CAs share.
+    /// The page of `ActiveCaCertificate`, which the other operations on CAs and devices share.
     ActiveCaCertificate,
 }
 
@@ -102,6 +107,7 @@ pub const ANSWERS: &[Answer] = &[
     row(OperationPage::ActiveCaCertificate, 500, ErrorCode::MqttInstanceNotFound),
     row(OperationPage::ActiveCaCertificate, 403, ErrorCode::PermissionCheckFailed),
     row(OperationPage::ActiveCaCertificate, 403, ErrorCode::MqttOwnerCheckError),
+    row(OperationPage::ActiveCaCertificate, 500, ErrorCode::FindDeviceBySnError),
     row(OperationPage::ActiveCaCertificate, 500, ErrorCode::SnNotUnique),
     row(OperationPage::ActiveCaCertificate, 500, ErrorCode::CertificateContentError),
     row(OperationPage::ActiveCaCertificate, 500, ErrorCode::CaNumExceed),

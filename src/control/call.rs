@@ -134,6 +134,16 @@ pub(super) fn instance_and_sn(
     Ok((id, parameters.required::<_, Cause>(SN)?))
 }
 
+/// The parameters of the operations on one device.
+pub(super) fn instance_and_device(
+    parameters: &Parameters,
+) -> Result<(InstanceId, SerialNumber, SerialNumber), Cause> {
+    parameters.check_names(&[INSTANCE_ID, CA_SN, DEVICE_SN])?;
+    let id = parameters.required::<_, Cause>(INSTANCE_ID)?;
+    let ca_sn = parameters.required::<_, Cause>(CA_SN)?;
+    Ok((id, ca_sn, parameters.required::<_, Cause>(DEVICE_SN)?))
+}
+
 /// The time by which an operation judges dates.
 pub(super) fn now(instance: &Instance) -> Result<UnixTime, Cause> {
     instance.now().ok_or(Cause::NoTime)
@@ -141,3 +151,6 @@ pub(super) fn now(instance: &Instance) -> Result<UnixTime, Cause> {
 
 pub(super) const INSTANCE_ID: &str = "MqttInstanceId";
 const SN: &str = "Sn";
+pub(super) const CA_SN: &str = "CaSn";
+const DEVICE_SN: &str = "DeviceSn";
+pub(super) const PAGE_SIZE: &str = "PageSize";

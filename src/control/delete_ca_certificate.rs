@@ -35,6 +35,11 @@ pub struct DeleteCaCertificateResponse {
     /// The active CAs with the same subject and key, through which the devices stay in. Not on the
     /// wire.
     pub active_twins: Vec<SerialNumber>,
+    /// How many devices were on record under it: they are forgotten with it. Not on the wire.
+    pub devices: usize,
+    /// How many of these were inactive. Nothing keeps them out any more where they come in through
+    /// another CA, a renewed twin say: switch them off there first. Not on the wire.
+    pub inactive_devices: usize,
     /// The connections that came in through it. Not on the wire.
     pub connections: LiveChange,
 }
@@ -73,6 +78,7 @@ impl DeleteCaCertificate {
                 action = ACTION.name, %request_id, ?caller, instance = %instance.id(),
                 sn = %self.sn,
                 name = ?deletion.authority.name(), active_twins = ?deletion.active_twins,
+                devices = deletion.devices.records,
                 connections_ended = deletion.live.ended, connections_kept = deletion.live.kept,
                 "operation applied"
             );
@@ -105,6 +111,8 @@ impl DeleteCaCertificate {
             request_id,
             sn: self.sn.clone(),
             active_twins: deletion.active_twins,
+            devices: deletion.devices.records,
+            inactive_devices: deletion.devices.inactive,
             connections: deletion.live,
         }
     }

@@ -12,7 +12,7 @@ use super::sni_config::SniConfigError;
 use super::sni_faults::SniConfigRefused;
 use crate::certificate::{SerialError, SerialNumber};
 use crate::id::{IdError, InstanceId};
-use crate::trust::RegisterError;
+use crate::trust::{RegisterDeviceError, RegisterError};
 
 /// Why an operation did nothing.
 ///
@@ -133,6 +133,17 @@ pub enum Cause {
     /// No such CA.
     #[error("no CA is registered under serial number {0}")]
     NoSuchCa(SerialNumber),
+    /// No such device under the CA, or no such CA.
+    #[error("no device with serial number {device_sn} is on record under CA {ca_sn}")]
+    NoSuchDevice {
+        /// The CA's serial number.
+        ca_sn: SerialNumber,
+        /// The device's.
+        device_sn: SerialNumber,
+    },
+    /// The device could not be registered.
+    #[error(transparent)]
+    RegisterDevice(#[from] RegisterDeviceError),
     /// The clock did not answer.
     #[error("the current time is not available")]
     NoTime,
@@ -166,6 +177,14 @@ impl Cause {
             Self::NotOwner(_) => ErrorCode::MqttOwnerCheckError,
             Self::NoSuchInstance(_) => ErrorCode::MqttInstanceNotFound,
             Self::NoSuchCa(_) => ErrorCode::FindCaBySnError,
+            Self::NoSuchDevice { .. } => ErrorCode::FindDeviceBySnError,
+            Self::RegisterDevice(error) => match error {
+                RegisterDeviceError::NotBelow(_) => ErrorCode::CertificateContentError,
+                RegisterDeviceError::AlreadyRecorded { .. }
+                | RegisterDeviceError::SerialInUse(_) => ErrorCode::SnNotUnique,
+                RegisterDeviceError::CaDeleted(_) => ErrorCode::FindCaBySnError,
+                RegisterDeviceError::TooManyDevices(_) => ErrorCode::ParameterFieldCheckFailed,
+            },
             Self::NoTime => ErrorCode::InternalError,
         }
     }

@@ -46,9 +46,9 @@ impl ListCaCertificate {
     /// `ParameterFieldCheckFailed`, with what is wrong as its source.
     pub fn from_parameters(parameters: &Parameters) -> Result<Self, OperationError> {
         let parse = || {
-            parameters.check_names(&[call::INSTANCE_ID, PAGE_SIZE])?;
+            parameters.check_names(&[call::INSTANCE_ID, call::PAGE_SIZE])?;
             let mqtt_instance_id = parameters.required::<_, Cause>(call::INSTANCE_ID)?;
-            let page_size = parameters.optional::<_, Cause>(PAGE_SIZE)?.unwrap_or_default();
+            let page_size = parameters.optional::<_, Cause>(call::PAGE_SIZE)?.unwrap_or_default();
             Ok(Self { mqtt_instance_id, after: None, page_size })
         };
         ACTION.parse(parse())
@@ -83,4 +83,3 @@ const ACTION: Action = Action {
     scope: Scope::Instance,
     page: OperationPage::ActiveCaCertificate,
 };
-const PAGE_SIZE: &str = "PageSize";

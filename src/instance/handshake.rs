@@ -117,7 +117,7 @@ fn found(
         (None, None) => Ok(None),
         (Some(shown), Some(finding)) => {
             let verdict = finding?;
-            let its_own = shown == verdict.claimed_device().certificate();
+            let its_own = **shown == **verdict.claimed_device().certificate();
             if its_own { Ok(Some(verdict)) } else { Err(Refusal::NotProven) }
         }
         (None, Some(_)) | (Some(_), None) => Err(Refusal::NotProven),

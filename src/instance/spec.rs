@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::id::{AccountId, InstanceId, Region};
 use crate::name::HostName;
-use crate::trust::{ClientAuth, LivePolicy, Resumption};
+use crate::trust::{ClientAuth, LivePolicy, Provisioning, Resumption, TrustLimits};
 
 /// What an [`Instance`](super::Instance) is created from: its id, and what differs from the
 /// defaults.
@@ -20,7 +20,7 @@ pub struct InstanceSpec {
     pub(super) live: LivePolicy,
     pub(super) resumption: Resumption,
     pub(super) shared: Option<Box<[HostName]>>,
-    pub(super) max_cas: Option<usize>,
+    pub(super) limits: TrustLimits,
     pub(super) max_names: Option<usize>,
     pub(super) handshakes_per_second: Option<NonZeroU32>,
 }
@@ -38,7 +38,7 @@ impl InstanceSpec {
             live: LivePolicy::default(),
             resumption: Resumption::default(),
             shared: None,
-            max_cas: None,
+            limits: TrustLimits::default(),
             max_names: None,
             handshakes_per_second: None,
         }
@@ -86,8 +86,24 @@ impl InstanceSpec {
 
     /// How many CAs may be registered; one more is refused with `CaNumExceed`. Without this there is no
     /// limit, here as below.
-    pub fn max_cas(self, max_cas: usize) -> Self {
-        Self { max_cas: Some(max_cas), ..self }
+    pub fn max_cas(mut self, max_cas: usize) -> Self {
+        self.limits.max_cas = Some(max_cas);
+        self
+    }
+
+    /// Whether devices that are not on record may come in: unless said otherwise each is recorded when
+    /// it has completed its first handshake.
+    pub fn provisioning(mut self, provisioning: Provisioning) -> Self {
+        self.limits.devices.provisioning = provisioning;
+        self
+    }
+
+    /// How many devices may be on record, 1,000,000 unless said otherwise. At the limit a new device is
+    /// refused, with the alert of an unknown CA, and whoever is on record comes in as before: no record
+    /// is ever given up for another one, an inactive one least of all.
+    pub fn max_devices(mut self, max_devices: usize) -> Self {
+        self.limits.devices.max_devices = max_devices;
+        self
     }
 
     /// How many names and wildcards a `SniConfig` may have; one with more is refused with

@@ -57,7 +57,19 @@ outcomes! {
     UnknownIssuer,
     /// The path leads through an inactive CA.
     InactiveCa,
-    /// A CA's status changed during the handshake.
+    /// The device is on record and inactive.
+    InactiveDevice,
+    /// The device is not on record, and must be.
+    UnknownDevice,
+    /// Another certificate is on record under the device's CA and serial number.
+    DeviceConflict,
+    /// The device is new, and as many are on record as may be.
+    TooManyDevices,
+    /// A certificate on the path is revoked.
+    Revoked,
+    /// A revocation list is missing or out of date.
+    RevocationUnknown,
+    /// A CA's status, or the device's record, changed during the handshake.
     ChangedMeanwhile,
     /// A registered CA's certificate is not valid at this time.
     CaNotValid,
@@ -96,7 +108,17 @@ impl From<&Refusal> for Outcome {
             Refusal::Unreadable | Refusal::UnusualKey => Self::ChainUnreadable,
             Refusal::UnknownIssuer => Self::UnknownIssuer,
             Refusal::InactiveCa(_) => Self::InactiveCa,
-            Refusal::ChangedMeanwhile(_) => Self::ChangedMeanwhile,
+            Refusal::InactiveDevice { .. } => Self::InactiveDevice,
+            Refusal::UnknownDevice(_) => Self::UnknownDevice,
+            Refusal::DeviceConflict(_) => Self::DeviceConflict,
+            Refusal::TooManyDevices => Self::TooManyDevices,
+            Refusal::Revoked { .. } => Self::Revoked,
+            Refusal::StaleRevocationList(_) | Refusal::NoRevocationList(_) => {
+                Self::RevocationUnknown
+            }
+            Refusal::ChangedMeanwhile(_) | Refusal::DeviceChangedMeanwhile(_) => {
+                Self::ChangedMeanwhile
+            }
             Refusal::CaNotYetValid(_) | Refusal::CaExpired(_) => Self::CaNotValid,
             Refusal::PathTooLong(_)
             | Refusal::NoKeyCertSign
@@ -112,8 +134,14 @@ impl From<&Refusal> for Outcome {
 }
 
 /// The counters of one set of instances.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters([AtomicU64; Outcome::ALL.len()]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; Outcome::ALL.len()])
+    }
+}
 
 impl Counters {
     pub(crate) fn count(&self, outcome: Outcome) {
@@ -175,6 +203,6 @@ mod tests {
         for (times, (outcome, count)) in (1..).zip(stats.iter()) {
             assert_eq!(count, times, "{outcome:?}");
         }
-        assert_eq!(stats.refused(), (2..=27).sum::<u64>(), "neither the first nor the last");
+        assert_eq!(stats.refused(), (2..=33).sum::<u64>(), "neither the first nor the last");
     }
 }

@@ -45,7 +45,7 @@ impl<IO> Connection<IO> {
         server_name: Option<HostName>,
         admitted: Admitted,
     ) -> Self {
-        let Admitted { device, membership } = admitted;
+        let Admitted { device, membership, .. } = admitted;
         let wire = Wire::new(stream);
         Self { wire, instance, server_name, device, membership, parted: false }
     }

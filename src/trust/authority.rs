@@ -1,7 +1,7 @@
 //! One registered CA.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use super::members::Members;
@@ -22,6 +22,8 @@ pub struct Authority {
     has_had_twins: AtomicBool,
     /// The live connections that came in through it. Locked for a moment when one begins or ends.
     live: Mutex<Members>,
+    /// How many devices are on record under it.
+    devices: AtomicUsize,
 }
 
 impl Authority {
@@ -39,6 +41,7 @@ impl Authority {
             last_success: AtomicU64::new(0),
             has_had_twins: AtomicBool::new(false),
             live: Mutex::default(),
+            devices: AtomicUsize::new(0),
         }
     }
 
@@ -56,6 +59,21 @@ impl Authority {
     /// holds it.
     pub fn status(&self) -> CaStatus {
         self.state.word().status()
+    }
+
+    /// How many devices are on record under it.
+    pub fn devices(&self) -> usize {
+        self.devices.load(Ordering::SeqCst)
+    }
+
+    /// Called under the writer of these records, as the next is.
+    pub(super) fn device_comes(&self) {
+        self.devices.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Called for each that has come, once.
+    pub(super) fn device_goes(&self) {
+        self.devices.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(super) fn word(&self) -> Word {

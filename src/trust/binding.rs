@@ -1,7 +1,5 @@
 //! What a ticket says beside rustls' own part, in octets.
 
-use std::ops::Range;
-
 /// What the session in a ticket rests on, sealed with it, so that nobody but us can have written
 /// it.
 ///
@@ -28,8 +26,9 @@ pub(super) struct Incarnation(pub(super) [u8; 8]);
 /// What the identity of a device rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BoundDevice<'a> {
-    /// Where the device's certificate stands in the plain text before.
-    pub(super) leaf: Range<usize>,
+    /// The record that was made of it in this order had this word, or was to have it.
+    pub(super) order: u64,
+    pub(super) word: u64,
     /// The last second in which every certificate on the path is valid, since 1970.
     pub(super) not_after: u64,
     /// From the device's issuer to the anchor, which is last. Never empty.
@@ -65,7 +64,7 @@ impl<'a> Binding<'a> {
         let (before, length) = octets.split_last_chunk()?;
         let length = usize::from(u16::from_be_bytes(*length));
         let (plain, binding) = before.split_at_checked(before.len().checked_sub(length)?)?;
-        Some((plain.len(), Self::read(binding, plain.len())?))
+        Some((plain.len(), Self::read(binding)?))
     }
 
     fn write(&self, octets: &mut Vec<u8>) -> Option<()> {
@@ -80,7 +79,7 @@ impl<'a> Binding<'a> {
         }
     }
 
-    fn read(octets: &'a [u8], plain: usize) -> Option<Self> {
+    fn read(octets: &'a [u8]) -> Option<Self> {
         let mut rest = Reader(octets);
         let first = rest.octet()?;
         if first >> 4 != VERSION {
@@ -90,7 +89,7 @@ impl<'a> Binding<'a> {
         let full_at = rest.time()?;
         let device = match first & 0x0f {
             0 => None,
-            length @ 1..=MAX_PATH => Some(BoundDevice::read(&mut rest, length, plain)?),
+            length @ 1..=MAX_PATH => Some(BoundDevice::read(&mut rest, length)?),
             _ => return None,
         };
         rest.0.is_empty().then_some(Self { incarnation, full_at, device })
@@ -103,22 +102,17 @@ impl<'a> BoundDevice<'a> {
             // It would be read as nobody's.
             return None;
         }
-        for place in [self.leaf.start, self.leaf.len()] {
-            octets.extend_from_slice(&u16::try_from(place).ok()?.to_be_bytes());
-        }
+        write_number(octets, self.order);
+        write_number(octets, self.word);
         write_time(octets, self.not_after)?;
         self.path.iter().try_for_each(|ca| ca.write(octets))
     }
 
-    fn read(rest: &mut Reader<'a>, length: u8, plain: usize) -> Option<Self> {
-        let (start, size) = (rest.length()?, rest.length()?);
-        let leaf = start..start + size;
-        if leaf.end > plain {
-            return None;
-        }
+    fn read(rest: &mut Reader<'a>, length: u8) -> Option<Self> {
+        let (order, word) = (rest.number()?, rest.number()?);
         let not_after = rest.time()?;
         let path = (0..length).map(|_| BoundCa::read(rest)).collect::<Option<_>>()?;
-        Some(Self { leaf, not_after, path })
+        Some(Self { order, word, not_after, path })
     }
 }
 
@@ -233,7 +227,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Of the format. A ticket in another one is declined.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Under the serial number of the certificate on the path.
 const REGISTERED: u8 = 0;
@@ -284,9 +278,9 @@ mod tests {
 
     const PLAIN: &[u8] = b"some plain text";
 
-    fn device(cas: &[Ca], leaf: Range<usize>, not_after: u64) -> Option<BoundDevice<'_>> {
+    fn device(cas: &[Ca], (order, word): (u64, u64), not_after: u64) -> Option<BoundDevice<'_>> {
         let path: Vec<_> = cas.iter().map(bound).collect();
-        (!path.is_empty()).then_some(BoundDevice { leaf, not_after, path })
+        (!path.is_empty()).then_some(BoundDevice { order, word, not_after, path })
     }
 
     fn binding(device: Option<BoundDevice<'_>>) -> Binding<'_> {
@@ -300,7 +294,7 @@ mod tests {
     }
 
     fn read(octets: &[u8]) -> Option<Binding<'_>> {
-        Binding::read(octets, PLAIN.len())
+        Binding::read(octets)
     }
 
     proptest! {
@@ -311,10 +305,9 @@ mod tests {
             cas in cas(),
             not_after in time(),
             plain in part(400),
-            ends in any::<[Index; 2]>(),
+            record: (u64, u64),
         ) {
-            let [one, other] = ends.map(|end| end.index(plain.len() + 1));
-            let device = device(&cas, one.min(other)..one.max(other), not_after);
+            let device = device(&cas, record, not_after);
             let binding = Binding { incarnation: Incarnation(incarnation), full_at, device };
             let sealed = binding.append_to(&plain).unwrap();
             prop_assert_eq!(&sealed[..plain.len()], &plain);
@@ -327,7 +320,7 @@ mod tests {
             not_after in time(),
             behind: u8,
         ) {
-            let whole = octets(&binding(device(&cas, 5..10, not_after)));
+            let whole = octets(&binding(device(&cas, (5, 10), not_after)));
             prop_assert!(read(&whole).is_some());
             for length in 0..whole.len() {
                 prop_assert_eq!(read(&whole[..length]), None);
@@ -342,7 +335,7 @@ mod tests {
             not_after in time(),
             (at, other) in any::<(Index, u8)>(),
         ) {
-            let mut octets = octets(&binding(device(&cas, 5..10, not_after)));
+            let mut octets = octets(&binding(device(&cas, (5, 10), not_after)));
             let at = at.index(octets.len());
             octets[at] = other;
             if let Some(binding) = read(&octets) {
@@ -371,20 +364,15 @@ mod tests {
         BoundCa::Registered { order: 1, word: 1, shown }
     }
 
-    fn with(
-        leaf: Range<usize>,
-        not_after: u64,
-        path: Vec<BoundCa<'_>>,
-        plain: &[u8],
-    ) -> Option<Vec<u8>> {
-        binding(Some(BoundDevice { leaf, not_after, path })).append_to(plain)
+    fn with(not_after: u64, path: Vec<BoundCa<'_>>) -> Option<Vec<u8>> {
+        binding(Some(BoundDevice { order: 1, word: 1, not_after, path })).append_to(PLAIN)
     }
 
     #[test]
     fn what_has_no_room_is_not_written() {
         let (short, long) = ([7; 65], vec![7; 65_536]);
         let good = registered(Some(&short[1..]));
-        let with_path = |path| with(0..1, 1, path, PLAIN);
+        let with_path = |path| with(1, path);
         assert!(with_path(vec![good.clone(); 9]).is_some());
         assert_eq!(with_path(vec![good.clone(); 10]), None);
         assert_eq!(with_path(vec![]), None);
@@ -398,27 +386,15 @@ mod tests {
             let ca = BoundCa::Unregistered { serial, subject, key, word: 1 };
             assert_eq!(with_path(vec![ca]), None);
         }
-        let until = |not_after| with(0..1, not_after, vec![good.clone()], PLAIN);
+        let until = |not_after| with(not_after, vec![good.clone()]);
         assert!(until((1 << 40) - 1).is_some());
         assert_eq!(until(1 << 40), None);
-        let at = |leaf| with(leaf, 1, vec![good.clone()], &vec![7; 70_000]);
-        assert!(at(65_535..65_536).is_some());
-        assert_eq!(at(65_536..65_537), None);
-        assert_eq!(at(0..65_536), None);
-    }
-
-    #[test]
-    fn a_certificate_behind_the_plain_text_is_none() {
-        let at = |leaf| with(leaf, 1, vec![registered(None)], PLAIN).unwrap();
-        assert!(Binding::find(&at(10..PLAIN.len())).is_some());
-        assert_eq!(Binding::find(&at(10..PLAIN.len() + 1)), None);
-        assert_eq!(Binding::find(&at(PLAIN.len() + 1..PLAIN.len() + 1)), None);
     }
 
     #[test]
     fn a_usual_binding_is_short() {
         let path = vec![BoundCa::Registered { order: 10_000, word: 30_001, shown: None }];
-        let device = BoundDevice { leaf: 5..10, not_after: 1, path };
-        assert_eq!(octets(&binding(Some(device))).len(), 30);
+        let device = BoundDevice { order: 1_000_000, word: 1_030_001, not_after: 1, path };
+        assert_eq!(octets(&binding(Some(device))).len(), 34);
     }
 }

@@ -1,6 +1,6 @@
 //! What a ticket claims about its bearer, held against the registry.
 
-use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -9,6 +9,7 @@ use super::authority::SeenRecord;
 use super::binding::{Binding, BoundCa, BoundDevice, Incarnation};
 use super::declined::Declined;
 use super::device::Device;
+use super::devices::{DeviceStanding, SeenDevice};
 use super::index::Standing;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
@@ -22,41 +23,38 @@ use crate::certificate::{CaIdentity, SerialNumber};
 /// handshake was resumed, from a session that holds the same certificate.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    /// The certificate of the device, where there is one, and behind it what is sealed.
-    octets: Vec<u8>,
-    /// Where the certificate stands in rustls' part, and is to stand in that of the next ticket.
-    leaf: Range<usize>,
+    /// What is sealed behind rustls' part.
+    sealed: Vec<u8>,
     device: Option<CandidateDevice>,
 }
 
 #[derive(Debug)]
 struct CandidateDevice {
+    seen: SeenDevice,
     path: Vec<PathCa>,
     not_after: UnixTime,
 }
 
 impl Candidate {
-    /// What a ticket says with this plain text, of which the first octets are rustls' part.
+    /// What a ticket says with this plain text, of which the first octets are rustls' part, and
+    /// that part.
     pub(super) fn recall(
-        plain: &[u8],
-        length: usize,
-        device: Option<&BoundDevice<'_>>,
+        mut plain: Vec<u8>,
+        check: impl FnOnce(&Binding<'_>) -> Result<(), Declined>,
         registry: &CaRegistry,
-    ) -> Result<Self, Declined> {
-        let leaf = device.map_or(0..0, |device| device.leaf.clone());
-        let part = |part| plain.get(part).unwrap_or_default();
-        let octets = [part(leaf.clone()), part(length..plain.len())].concat();
-        let device = device.map(|device| CandidateDevice::recall(device, registry)).transpose()?;
-        Ok(Self { octets, leaf, device })
+    ) -> Result<(Vec<u8>, Self), Declined> {
+        let (length, binding) = Binding::find(&plain).ok_or(Declined::Unreadable)?;
+        check(&binding)?;
+        let recall = |device| CandidateDevice::recall(device, registry);
+        let device = binding.device.as_ref().map(recall).transpose()?;
+        let sealed = plain.split_off(length);
+        Ok((plain, Self { sealed, device }))
     }
 
     /// A session's plain text with the same behind it: what the next ticket of the lineage says, with
-    /// the time of the full handshake that it goes back to. `None` where the session's certificate
-    /// is not the device's.
-    pub(super) fn append_to(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let (leaf, sealed) = self.octets.split_at_checked(self.leaf.len())?;
-        let is_its_own = plain.get(self.leaf.clone()) == Some(leaf);
-        is_its_own.then(|| [plain, sealed].concat())
+    /// the time of the full handshake that it goes back to.
+    pub(super) fn append_to(&self, plain: &[u8]) -> Vec<u8> {
+        [plain, &self.sealed].concat()
     }
 
     /// Whose connection a resumed handshake has led to, in which rustls restored `shown` as the
@@ -67,19 +65,19 @@ impl Candidate {
         self,
         shown: Option<&CertificateDer<'_>>,
     ) -> Result<Option<Verdict>, Refusal> {
-        let Self { mut octets, leaf, device } = self;
-        match (shown, device) {
+        match (shown, self.device) {
             (None, None) => Ok(None),
-            (Some(shown), Some(CandidateDevice { path, not_after })) => {
+            (Some(shown), Some(CandidateDevice { seen, path, not_after })) => {
                 let Some(PathCa::Registered { record, .. }) = path.last() else {
                     return Err(Refusal::NotProven);
                 };
-                octets.truncate(leaf.len());
-                if **shown != *octets {
+                let certificate = seen.record.certificate();
+                if **shown != **certificate {
                     return Err(Refusal::NotProven);
                 }
-                let device = Device::remembered(octets.into(), &record.authority);
-                Ok(Some(Verdict { device, path, not_after }))
+                let device = Device::remembered(Arc::clone(certificate), &record.authority);
+                let standing = DeviceStanding::Recorded(seen);
+                Ok(Some(Verdict { device, standing, path, not_after }))
             }
             (Some(_), None) | (None, Some(_)) => Err(Refusal::NotProven),
         }
@@ -87,11 +85,16 @@ impl Candidate {
 }
 
 impl CandidateDevice {
-    /// A device whose every CA is in the state in which the ticket says it was.
-    fn recall(device: &BoundDevice<'_>, registry: &CaRegistry) -> Result<Self, Declined> {
-        let path = device.path.iter().map(|ca| recall(ca, registry)).collect::<Result<_, _>>()?;
-        let not_after = UnixTime::since_unix_epoch(Duration::from_secs(device.not_after));
-        Ok(Self { path, not_after })
+    /// A device that is, with its every CA, in the state in which the ticket says it was.
+    fn recall(bound: &BoundDevice<'_>, registry: &CaRegistry) -> Result<Self, Declined> {
+        let path = bound.path.iter().map(|ca| recall(ca, registry)).collect::<Result<_, _>>()?;
+        let record = registry.devices().recorded(bound.order).ok_or(Declined::DeviceDeleted)?;
+        let word = record.word();
+        if word.bits() != bound.word || !word.is_active() {
+            return Err(Declined::DeviceChanged(record.serial().clone()));
+        }
+        let not_after = UnixTime::since_unix_epoch(Duration::from_secs(bound.not_after));
+        Ok(Self { seen: SeenDevice { record, word }, path, not_after })
     }
 }
 
@@ -99,19 +102,13 @@ impl Verdict {
     /// What a ticket says for a device that the verifier has believed in a handshake at that time.
     ///
     /// The words are those that the verifier saw: with the present ones, a CA that was deactivated
-    /// and activated since would leave the ticket good.
-    pub(super) fn bind(
-        &self,
-        plain: &[u8],
-        incarnation: Incarnation,
-        full_at: u64,
-    ) -> Option<Binding<'_>> {
-        let device = BoundDevice {
-            leaf: find(plain, self.device.certificate())?,
-            not_after: self.not_after.as_secs(),
-            path: self.path.iter().map(PathCa::bind).collect(),
-        };
-        Some(Binding { incarnation, full_at, device: Some(device) })
+    /// and activated since would leave the ticket good. A device that is new is named by the record
+    /// that the gate will make of it; where it makes none, the ticket is of no use.
+    pub(super) fn bind(&self, incarnation: Incarnation, full_at: u64) -> Binding<'_> {
+        let (order, word) = self.standing.bind();
+        let path = self.path.iter().map(PathCa::bind).collect();
+        let device = BoundDevice { order, word, not_after: self.not_after.as_secs(), path };
+        Binding { incarnation, full_at, device: Some(device) }
     }
 }
 
@@ -165,15 +162,6 @@ fn recall(ca: &BoundCa<'_>, registry: &CaRegistry) -> Result<PathCa, Declined> {
             }
         }
     }
-}
-
-/// Where a certificate stands in a plain text that is hardly longer.
-fn find(plain: &[u8], certificate: &CertificateDer<'_>) -> Option<Range<usize>> {
-    // Few places begin alike, and the first octets are compared as one number.
-    let begin = certificate.first_chunk::<8>()?;
-    let is_there = |there: &[u8]| there.first_chunk() == Some(begin) && there == &**certificate;
-    let start = plain.windows(certificate.len()).position(is_there)?;
-    Some(start..start + certificate.len())
 }
 
 /// The word of what has no record, and has had none of late.

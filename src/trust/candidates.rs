@@ -15,11 +15,11 @@ use crate::certificate::SerialNumber;
 /// is asked for: among 5,000 CAs of one name that takes as long as a signature check.
 #[derive(Debug)]
 pub(super) struct Candidates {
-    bearers: Records,
+    bearers: Records<Authority>,
     /// Whether all certificates whose issuer is looked for name its key.
     all_named: bool,
     /// Lists that are still to be tried, the next one last.
-    hinted: Vec<Records>,
+    hinted: Vec<Records<Authority>>,
     /// What is next, the very next last.
     next: Vec<Arc<Authority>>,
     tried: Vec<Arc<Authority>>,
@@ -30,7 +30,11 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// Those among `bearers`, the ones in `hinted` first, list by list.
-    pub(super) fn of(bearers: Records, all_named: bool, mut hinted: Vec<Records>) -> Self {
+    pub(super) fn of(
+        bearers: Records<Authority>,
+        all_named: bool,
+        mut hinted: Vec<Records<Authority>>,
+    ) -> Self {
         hinted.reverse();
         Self {
             bearers,

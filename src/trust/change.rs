@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::authority::Authority;
 use super::cut::LiveChange;
+use super::devices::Forgotten;
 use super::lint::RegistrationWarning;
 use crate::certificate::SerialNumber;
 
@@ -31,5 +32,6 @@ pub(crate) struct Deletion {
     pub(crate) authority: Arc<Authority>,
     /// The other active records with its subject and key.
     pub(crate) active_twins: Vec<SerialNumber>,
+    pub(crate) devices: Forgotten,
     pub(crate) live: LiveChange,
 }

@@ -1,5 +1,6 @@
 //! Why a ticket is declined.
 
+use super::refusal::Refusal;
 use crate::certificate::SerialNumber;
 
 /// Why a ticket is declined. For the log: the client is told nothing, its handshake is a full one.
@@ -33,6 +34,12 @@ pub(super) enum Declined {
     CaChanged(SerialNumber),
     #[error("a CA on the device's path was deleted")]
     CaDeleted,
+    #[error("the device's record was deleted, or never made")]
+    DeviceDeleted,
+    #[error("the record of device {0} changed")]
+    DeviceChanged(SerialNumber),
+    #[error("the revocation lists are against it: {0}")]
+    Revocation(Refusal),
     #[error("what is registered about intermediate CA {0}, or its key, changed")]
     CaRegistered(SerialNumber),
 }

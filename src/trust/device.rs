@@ -30,7 +30,8 @@ struct Known {
     /// Made when somebody first asks: it costs more than all else that a resumed handshake adds.
     sha256: OnceLock<Sha256>,
     authority: Arc<Authority>,
-    certificate: CertificateDer<'static>,
+    /// Its DER, shared with the device's record.
+    certificate: Arc<[u8]>,
     /// Read when the certificate is verified. In a resumed handshake it is not, and few brokers ask
     /// for more than they know of a device that comes back.
     facts: OnceLock<Box<Facts>>,
@@ -53,19 +54,16 @@ impl Device {
         authority: &Arc<Authority>,
     ) -> Result<Self, Refusal> {
         let facts = Box::new(Facts::read(der).ok_or(Refusal::Unreadable)?).into();
-        Ok(Self::new(der.clone().into_owned(), authority, facts))
+        Ok(Self::new(der.as_ref().into(), authority, facts))
     }
 
     /// The device with this certificate, which was read in an earlier handshake.
-    pub(super) fn remembered(
-        certificate: CertificateDer<'static>,
-        authority: &Arc<Authority>,
-    ) -> Self {
+    pub(super) fn remembered(certificate: Arc<[u8]>, authority: &Arc<Authority>) -> Self {
         Self::new(certificate, authority, OnceLock::new())
     }
 
     fn new(
-        certificate: CertificateDer<'static>,
+        certificate: Arc<[u8]>,
         authority: &Arc<Authority>,
         facts: OnceLock<Box<Facts>>,
     ) -> Self {
@@ -112,8 +110,8 @@ impl Device {
         *self.0.sha256.get_or_init(|| Sha256::of(&self.0.certificate))
     }
 
-    /// The certificate.
-    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+    /// The certificate's DER.
+    pub(crate) fn certificate(&self) -> &Arc<[u8]> {
         &self.0.certificate
     }
 
@@ -138,7 +136,7 @@ impl fmt::Debug for Device {
 }
 
 impl Facts {
-    fn read(der: &CertificateDer<'_>) -> Option<Self> {
+    fn read(der: &[u8]) -> Option<Self> {
         // Of the extensions only the names are read.
         let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
         let (_, x509) = parser.parse(der).ok()?;
@@ -214,6 +212,18 @@ fn subject_alt_names<'a>(
         None => Ok(vec![]),
         Some(extension) => Ok(SubjectAlternativeName::from_der(extension.value)?.1.general_names),
     }
+}
+
+/// What the issuer signed of a certificate: all but the signature. The whole where it cannot be read.
+pub(super) fn signed_part(certificate: &[u8]) -> &[u8] {
+    let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+    let part = parser.parse(certificate).ok().and_then(|(_, x509)| {
+        // The parser lends it for as long as its own value lives only.
+        let signed = x509.tbs_certificate.as_ref();
+        let start = signed.as_ptr().addr().checked_sub(certificate.as_ptr().addr())?;
+        certificate.get(start..start + signed.len())
+    });
+    part.unwrap_or(certificate)
 }
 
 fn only_common_name(certificate: &X509Certificate<'_>) -> Option<String> {

@@ -13,6 +13,30 @@ pub enum Ended {
     /// A CA on the device's path was deleted.
     #[error("CA {0} was deleted")]
     CaDeleted(SerialNumber),
+    /// The device became inactive, or its certificate did under another CA.
+    #[error("device {serial} became inactive under CA {ca_serial}")]
+    DeviceInactive {
+        /// The CA's serial number.
+        ca_serial: SerialNumber,
+        /// The device's.
+        serial: SerialNumber,
+    },
+    /// The device's record was deleted.
+    #[error("the record of device {serial} under CA {ca_serial} was deleted")]
+    DeviceDeleted {
+        /// The CA's serial number.
+        ca_serial: SerialNumber,
+        /// The device's.
+        serial: SerialNumber,
+    },
+    /// A certificate on the device's path, its own included, was revoked.
+    #[error("certificate {serial} was revoked by CA {ca_serial}")]
+    Revoked {
+        /// The CA whose list it is on.
+        ca_serial: SerialNumber,
+        /// The certificate's serial number.
+        serial: SerialNumber,
+    },
     /// A certificate on the device's path, its own included, expired.
     #[error("a certificate on the device's path expired")]
     Expired,

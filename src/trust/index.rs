@@ -157,9 +157,9 @@ impl KeyHint {
     }
 }
 
-type Index<K> = Table<K, Records>;
+type Index<K> = Table<K, Records<Authority>>;
 
-fn records<K, Q>(index: &Index<K>, key: &Q) -> Records
+fn records<K, Q>(index: &Index<K>, key: &Q) -> Records<Authority>
 where
     K: Eq + Hash + Borrow<Q>,
     Q: Eq + Hash + ?Sized,

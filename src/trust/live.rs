@@ -10,6 +10,7 @@ use rustls_pki_types::UnixTime;
 
 use super::authority::Authority;
 use super::cut::{Cut, LiveChange, Loss};
+use super::devices::RecordedDevice;
 use super::ended::Ended;
 use super::lifeline::Lifeline;
 use super::members::Members;
@@ -18,6 +19,7 @@ use super::refusal::Refusal;
 use super::roster::{End, Roster};
 use super::state::{CaStatus, State};
 use super::verdict::PathCa;
+use crate::certificate::SerialNumber;
 use crate::primitives::DashMap;
 
 /// What happens to connections that are up.
@@ -45,8 +47,8 @@ pub(crate) struct LiveIndex {
     by_unregistered_key: DashMap<Box<[u8]>, Members, RandomState>,
     /// Active until the instance is removed.
     instance: State,
-    /// Spreads the ends of connections that come together.
-    spread: RandomState,
+    /// Spreads the ends of connections that come together, and hashes serial numbers.
+    hasher: RandomState,
 }
 
 impl LiveIndex {
@@ -56,14 +58,17 @@ impl LiveIndex {
             roster: Roster::default(),
             by_unregistered_key: DashMap::default(),
             instance: State::new(CaStatus::Active),
-            spread: RandomState::default(),
+            hasher: RandomState::default(),
         }
     }
 
     /// Enters a connection under the CAs on its path, none for an anonymous client. It is not
     /// admitted yet: look once more at everything that lets it in.
+    ///
+    /// `leaf` is the serial number of the device's certificate.
     pub(super) fn enter(
         self: &Arc<Self>,
+        leaf: Option<&SerialNumber>,
         path: &[PathCa],
         not_after: Option<UnixTime>,
         now: UnixTime,
@@ -73,20 +78,26 @@ impl LiveIndex {
         let limit = self.policy.max_connections.unwrap_or(usize::MAX);
         let place = self.roster.enter(&lifeline, end, now.as_secs(), limit);
         let place = place.ok_or(Refusal::TooManyConnections)?;
-        let under = path.iter().map(|ca| self.enter_under(ca, &lifeline)).collect();
+        let mut under = Vec::with_capacity(path.len() + 1);
+        let mut below = leaf;
+        for ca in path {
+            let child = below.map_or(0, |serial| self.hash(serial));
+            under.push(self.enter_under(ca, &lifeline, child));
+            below = Some(ca.serial());
+        }
         Ok(Membership::new(Arc::clone(self), place, under, lifeline))
     }
 
-    fn enter_under(&self, ca: &PathCa, lifeline: &Arc<Lifeline>) -> Under {
+    fn enter_under(&self, ca: &PathCa, lifeline: &Arc<Lifeline>, below: u64) -> Under {
         match ca {
             PathCa::Registered { record, .. } => {
-                let place = record.authority.live().enter(lifeline);
+                let place = record.authority.live().enter(lifeline, below);
                 Under::Authority(Arc::clone(&record.authority), place)
             }
             PathCa::Unregistered { identity, .. } => {
                 let mut members =
                     self.by_unregistered_key.entry(identity.key().into()).or_default();
-                let place = members.value_mut().enter(lifeline);
+                let place = members.value_mut().enter(lifeline, below);
                 Under::Key(identity.key().into(), place)
             }
         }
@@ -118,8 +129,32 @@ impl LiveIndex {
 
     /// Up to a tenth less, so that those who come together do not all come back together.
     fn spread(&self, seconds: u64) -> u64 {
-        let drawn = self.spread.hash_one(DRAWN.fetch_add(1, Ordering::Relaxed));
+        let drawn = self.hasher.hash_one(DRAWN.fetch_add(1, Ordering::Relaxed));
         seconds - drawn % (seconds / SPREAD + 1)
+    }
+
+    /// Whether it leaves connections up.
+    pub(super) fn keeps(&self) -> bool {
+        self.policy.keep
+    }
+
+    /// As members keep a serial number.
+    fn hash(&self, serial: &SerialNumber) -> u64 {
+        self.hasher.hash_one(serial)
+    }
+
+    /// Ends what came in on these devices' records, behind a change after which nothing does.
+    pub(super) fn cut_devices(&self, records: &[Arc<RecordedDevice>], why: &Ended) -> Cut {
+        if self.policy.keep {
+            return self.foresee_devices(records);
+        }
+        let lifelines = records.iter().flat_map(|record| record.live().take()).collect();
+        Cut::of(lifelines, why.clone())
+    }
+
+    /// What [`cut_devices`](Self::cut_devices) would come to.
+    pub(super) fn foresee_devices(&self, records: &[Arc<RecordedDevice>]) -> Cut {
+        self.foreseen(records.iter().flat_map(|record| record.live().live()).collect())
     }
 
     /// Ends what came in through a CA, behind a change after which nothing does.
@@ -137,11 +172,26 @@ impl LiveIndex {
 
     /// What [`cut`](Self::cut) would come to.
     pub(super) fn foresee(&self, authority: &Authority, loss: Loss) -> Cut {
-        let mut live = authority.live().live();
+        self.foresee_with(authority, loss, vec![])
+    }
+
+    /// The same, with others that the change ends.
+    pub(super) fn foresee_with(
+        &self,
+        authority: &Authority,
+        loss: Loss,
+        others: Vec<Arc<Lifeline>>,
+    ) -> Cut {
+        let mut live = others;
+        live.extend(authority.live().live());
         if let Some(key) = loss.unregistered_key(authority) {
             let members = self.by_unregistered_key.get(key);
             live.extend(members.map(|members| members.live()).unwrap_or_default());
         }
+        self.foreseen(live)
+    }
+
+    fn foreseen(&self, mut live: Vec<Arc<Lifeline>>) -> Cut {
         // A path may lead through one key under two names, and its connection stands under both.
         live.sort_unstable_by_key(Arc::as_ptr);
         live.dedup_by(|one, other| Arc::ptr_eq(one, other));
@@ -190,7 +240,7 @@ const SPREAD: u64 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::{CaIdentity, SerialNumber};
+    use crate::certificate::CaIdentity;
 
     #[test]
     fn l04_a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
@@ -201,7 +251,7 @@ mod tests {
         let mut up = std::collections::VecDeque::new();
         for round in 0..100_000 {
             let not_after = (round % 3 > 0).then(|| second(1_000 + round * 7 % 1_000_000));
-            up.push_back(index.enter(&[], not_after, second(round / 100)).unwrap());
+            up.push_back(index.enter(None, &[], not_after, second(round / 100)).unwrap());
             if up.len() > 1_000 {
                 // Not in the order in which they came.
                 up.swap(0, usize::try_from(round % 997).unwrap());
@@ -227,7 +277,7 @@ mod tests {
             lapsed: None,
         };
         let mut up: Vec<_> = (1..=200)
-            .map(|key| index.enter(&[through(key % 50 + 1)], None, now).unwrap())
+            .map(|key| index.enter(None, &[through(key % 50 + 1)], None, now).unwrap())
             .collect();
         assert_eq!(index.by_unregistered_key.len(), 50);
         up.truncate(10);

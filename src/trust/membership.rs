@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::authority::Authority;
+use super::devices::RecordedDevice;
 use super::lifeline::Lifeline;
 use super::live::LiveIndex;
 
@@ -11,7 +12,7 @@ use super::live::LiveIndex;
 pub(crate) struct Membership {
     index: Arc<LiveIndex>,
     place: usize,
-    under: Box<[Under]>,
+    under: Vec<Under>,
     lifeline: Arc<Lifeline>,
 }
 
@@ -19,10 +20,16 @@ impl Membership {
     pub(super) fn new(
         index: Arc<LiveIndex>,
         place: usize,
-        under: Box<[Under]>,
+        under: Vec<Under>,
         lifeline: Arc<Lifeline>,
     ) -> Self {
         Self { index, place, under, lifeline }
+    }
+
+    /// Enters the connection under its device, too.
+    pub(super) fn enter_under_device(&mut self, record: &Arc<RecordedDevice>) {
+        let place = record.live().enter(&self.lifeline, NOTHING);
+        self.under.push(Under::Device(Arc::clone(record), place));
     }
 
     /// What the connection hangs on.
@@ -51,13 +58,18 @@ impl fmt::Debug for Membership {
 pub(super) enum Under {
     Authority(Arc<Authority>, usize),
     Key(Box<[u8]>, usize),
+    Device(Arc<RecordedDevice>, usize),
 }
 
 impl Under {
     fn leave(&self, index: &LiveIndex, lifeline: &Arc<Lifeline>) {
         match self {
             Self::Authority(authority, place) => authority.live().leave(*place, lifeline),
+            Self::Device(record, place) => record.live().leave(*place, lifeline),
             Self::Key(key, place) => index.leave_key(key, *place, lifeline),
         }
     }
 }
+
+/// Below a device stands no certificate.
+const NOTHING: u64 = 0;

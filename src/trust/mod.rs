@@ -17,6 +17,7 @@ mod change;
 mod cut;
 mod declined;
 mod device;
+mod devices;
 mod ended;
 mod handshake;
 mod index;
@@ -47,6 +48,9 @@ mod model;
 pub use authority::Authority;
 pub use cut::LiveChange;
 pub use device::{Device, SubjectAltName};
+pub use devices::{
+    DeviceCursor, DevicePage, DeviceStatus, Provisioning, RecordedDevice, RegisterDeviceError,
+};
 pub use ended::Ended;
 pub use lint::RegistrationWarning;
 pub use refusal::Refusal;
@@ -57,10 +61,12 @@ pub use state::CaStatus;
 pub use verifier::{ClientAuth, DeviceVerifier};
 
 pub(crate) use change::{Deletion, Registration, StatusChange};
+pub(crate) use devices::{DeviceChange, DeviceDeletion};
 pub(crate) use handshake::{Claims, Observed, take_claims};
 pub(crate) use lifeline::Lifeline;
 pub(crate) use live::LivePolicy;
 pub(crate) use membership::Membership;
+pub(crate) use registry::TrustLimits;
 pub(crate) use resumption::Sealing;
 pub(crate) use state::Moment;
 pub(crate) use ticketer::BindingTicketer;

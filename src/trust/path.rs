@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
-use webpki::{EndEntityCert, VerifiedPath};
+use webpki::{Cert, EndEntityCert, VerifiedPath};
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::extensions::{AuthorityKeyIdentifier, KeyUsage};
 use x509_parser::nom::Parser;
@@ -64,7 +64,9 @@ impl PathCheck<'_> {
                     Ok(CaPath { cas, not_after }) => {
                         let device = Device::read(end_entity, &authority)?;
                         let not_after = not_after.min(device.validity().not_after);
-                        return Ok(Verdict { device, path: cas, not_after });
+                        let devices = self.registry.devices();
+                        let standing = devices.standing(&device, &authority, self.moment)?;
+                        return Ok(Verdict { device, standing, path: cas, not_after });
                     }
                     Err(refusal) => match budget.overdrawn() {
                         Some(overdrawn) => return Err(overdrawn),
@@ -80,6 +82,43 @@ impl PathCheck<'_> {
             }
         }
         Err(reason)
+    }
+
+    /// Whether a chain leads to this CA, whatever the status of any: for a device that is to be
+    /// recorded beforehand. One that is not valid yet may be.
+    pub(super) fn verify_below(
+        &self,
+        anchor: &Arc<Authority>,
+        chain: &[CertificateDer<'_>],
+        budget: &Budget,
+    ) -> Result<Device, Refusal> {
+        let [end_entity, intermediates @ ..] = chain else { return Err(Refusal::Unreadable) };
+        check_size(end_entity, intermediates)?;
+        let leaf = EndEntityCert::try_from(end_entity).map_err(Refusal::of_reading)?;
+        let device = Device::read(end_entity, anchor)?;
+        let links = Links::of(end_entity, &leaf, intermediates);
+        let metered = budget.meter(self.algorithms.all);
+        let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
+            metered.iter().map(|algorithm| algorithm as _).collect();
+        let hook = |path: &VerifiedPath<'_>| {
+            let check = |it: &Cert<'_>| check_intermediate(&it.der()).map(drop);
+            let checked = path.intermediate_certificates().try_for_each(check);
+            checked.map_err(|_| webpki::Error::UnknownIssuer)
+        };
+        let begins = device.validity().not_before;
+        let time = if begins.as_secs() > self.now.as_secs() { begins } else { self.now };
+        let (anchors, chain) = ([anchor.certificate().anchor()], links.chain());
+        let verified = leaf.verify_for_usage(
+            &algorithms,
+            &anchors,
+            &chain,
+            time,
+            budget.client_auth(),
+            None,
+            Some(&hook),
+        );
+        verified.map_err(Refusal::of_webpki)?;
+        Ok(device)
     }
 
     fn verify_to(&self, anchor: &Arc<Authority>, search: &Search<'_>) -> Result<CaPath, Refusal> {

@@ -3,22 +3,19 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::authority::Authority;
-
 /// The records under one key of an index, in the order of their registration.
 ///
 /// Nearly always it is one, and that costs no list. A reader takes all out with one clone; a writer
 /// changes a list in place where no reader holds it, and else a copy.
-#[derive(Clone, Debug, Default)]
-pub(super) enum Records {
-    #[default]
+#[derive(Debug)]
+pub(super) enum Records<T> {
     None,
-    One(Arc<Authority>),
-    Several(Arc<Vec<Arc<Authority>>>),
+    One(Arc<T>),
+    Several(Arc<Vec<Arc<T>>>),
 }
 
-impl Records {
-    pub(super) fn add(&mut self, added: &Arc<Authority>) {
+impl<T> Records<T> {
+    pub(super) fn add(&mut self, added: &Arc<T>) {
         let added = Arc::clone(added);
         match self {
             Self::None => *self = Self::One(added),
@@ -27,7 +24,7 @@ impl Records {
         }
     }
 
-    pub(super) fn take_out(&mut self, taken: &Arc<Authority>) {
+    pub(super) fn take_out(&mut self, taken: &Arc<T>) {
         match self {
             Self::One(only) if Arc::ptr_eq(only, taken) => *self = Self::None,
             Self::None | Self::One(_) => {}
@@ -41,10 +38,27 @@ impl Records {
     }
 }
 
-impl Deref for Records {
-    type Target = [Arc<Authority>];
+// Derived they would be for a `T` that is cloned, or has a default, itself.
+impl<T> Clone for Records<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One(only) => Self::One(Arc::clone(only)),
+            Self::Several(all) => Self::Several(Arc::clone(all)),
+        }
+    }
+}
 
-    fn deref(&self) -> &[Arc<Authority>] {
+impl<T> Default for Records<T> {
+    fn default() -> Self {
+        Self::None
+    }
+}
+
+impl<T> Deref for Records<T> {
+    type Target = [Arc<T>];
+
+    fn deref(&self) -> &[Arc<T>] {
         match self {
             Self::None => &[],
             Self::One(only) => std::slice::from_ref(only),

@@ -59,6 +59,41 @@ pub enum Refusal {
     /// unknown critical extension, and so on. Holds nothing that is as long as a client likes.
     #[error("the device's chain is not valid: {0}")]
     Invalid(webpki::Error),
+    /// The device is on record and inactive, under this CA or, with the same certificate, under
+    /// another one.
+    #[error("device {serial} is inactive under CA {ca_serial}")]
+    InactiveDevice {
+        /// The CA's serial number.
+        ca_serial: SerialNumber,
+        /// The device's.
+        serial: SerialNumber,
+    },
+    /// The device is not on record, and the instance takes none that no operator has registered.
+    #[error("device {0} is not registered")]
+    UnknownDevice(SerialNumber),
+    /// Another certificate is on record under the same CA with the same serial number.
+    #[error("another certificate is on record with the serial number {0} of the device")]
+    DeviceConflict(SerialNumber),
+    /// The device's record changed, or was deleted, while the handshake was under way.
+    #[error("the record of device {0} changed during the handshake")]
+    DeviceChangedMeanwhile(SerialNumber),
+    /// The device is new, and as many are on record as may be.
+    #[error("the instance has as many devices on record as it may have")]
+    TooManyDevices,
+    /// A certificate on the path, the device's own included, is on its issuer's revocation list.
+    #[error("certificate {serial} is revoked by CA {ca_serial}")]
+    Revoked {
+        /// The CA whose list it is on.
+        ca_serial: SerialNumber,
+        /// The certificate's serial number.
+        serial: SerialNumber,
+    },
+    /// The revocation list of a CA on the path should have been replaced by now.
+    #[error("the revocation list of CA {0} is out of date")]
+    StaleRevocationList(SerialNumber),
+    /// A CA on the path has no revocation list, and the instance asks for one.
+    #[error("CA {0} has no revocation list")]
+    NoRevocationList(SerialNumber),
     /// The clock did not answer.
     #[error("the current time is not available")]
     NoTime,

@@ -13,6 +13,7 @@ use rustls_pki_types::UnixTime;
 use super::authority::Authority;
 use super::change::{Deletion, Registration, StatusChange};
 use super::cut::{Cut, LiveChange, Loss};
+use super::devices::{DeviceLimits, DeviceRegistry, Forgotten};
 use super::index::CaIndex;
 use super::lint::lint;
 use super::live::{LiveIndex, LivePolicy};
@@ -39,6 +40,7 @@ pub struct CaRegistry {
     algorithms: WebPkiSupportedAlgorithms,
     max_cas: usize,
     live: Arc<LiveIndex>,
+    devices: DeviceRegistry,
 }
 
 impl CaRegistry {
@@ -46,17 +48,19 @@ impl CaRegistry {
     pub(crate) fn new(
         algorithms: WebPkiSupportedAlgorithms,
         live: LivePolicy,
-        max_cas: Option<usize>,
+        limits: TrustLimits,
         memory: Duration,
     ) -> Self {
+        let live = Arc::new(LiveIndex::new(live));
         Self {
-            live: Arc::new(LiveIndex::new(live)),
+            devices: DeviceRegistry::new(limits.devices, Arc::clone(&live)),
+            live,
             by_serial: Table::default(),
             by_order: Table::default(),
             index: CaIndex::new(memory),
             writer: Mutex::default(),
             algorithms,
-            max_cas: max_cas.unwrap_or(usize::MAX),
+            max_cas: limits.max_cas.unwrap_or(usize::MAX),
         }
     }
 
@@ -207,13 +211,21 @@ impl CaRegistry {
         authority.set_status(CaStatus::Inactive);
         self.index.note_lapse(&authority, now);
         let active_twins = self.twins_behind(&authority, CaStatus::Inactive);
-        let cut = self.live.cut(&authority, Loss::Deleted);
+        let cut = if self.live.keeps() {
+            self.foresee_loss(&authority).1
+        } else {
+            self.live.cut(&authority, Loss::Deleted)
+        };
         self.by_serial.remove(serial);
         self.by_order.remove(&authority.order());
         self.index.remove(&authority);
         ledger.by_order.remove(&authority.order());
         drop(ledger);
-        Some(Deletion { authority, active_twins, live: LiveChange::of(cut) })
+        let mut live = LiveChange::of(cut);
+        // None is recorded under it anymore: its word has changed, and it is not registered.
+        let (devices, more) = self.devices.forget(&authority);
+        live.ended += more;
+        Some(Deletion { authority, active_twins, devices, live })
     }
 
     /// What forgetting a CA would come to now.
@@ -221,8 +233,14 @@ impl CaRegistry {
         let _ledger = self.writer();
         let authority = self.get(serial)?;
         let active_twins = self.twins_behind(&authority, CaStatus::Inactive);
-        let live = LiveChange::of(self.live.foresee(&authority, Loss::Deleted));
-        Some(Deletion { authority, active_twins, live })
+        let (devices, cut) = self.foresee_loss(&authority);
+        Some(Deletion { authority, active_twins, devices, live: LiveChange::of(cut) })
+    }
+
+    /// What goes with a CA: its devices, and what came in through it or on their records.
+    fn foresee_loss(&self, authority: &Authority) -> (Forgotten, Cut) {
+        let (devices, others) = self.devices.foresee_forget(authority);
+        (devices, self.live.foresee_with(authority, Loss::Deleted, others))
     }
 
     /// Ends all connections and admits nobody any more: the instance is removed.
@@ -249,9 +267,18 @@ impl CaRegistry {
 
     /// Admits a client that showed no certificate, where it need not.
     pub(crate) fn admit_anonymous(&self, now: UnixTime) -> Result<Admitted, Refusal> {
-        let membership = self.live.enter(&[], None, now)?;
+        let membership = self.live.enter(None, &[], None, now)?;
         self.check_open()?;
-        Ok(Admitted { device: None, membership })
+        Ok(Admitted { device: None, membership, is_new: false })
+    }
+
+    pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
+    }
+
+    /// The devices on record.
+    pub(super) fn devices(&self) -> &DeviceRegistry {
+        &self.devices
     }
 
     /// The connections that are up.
@@ -274,6 +301,14 @@ impl fmt::Debug for CaRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CaRegistry").field("authorities", &self.len()).finish_non_exhaustive()
     }
+}
+
+/// How many records an instance may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TrustLimits {
+    /// Without one there is no limit.
+    pub(crate) max_cas: Option<usize>,
+    pub(crate) devices: DeviceLimits,
 }
 
 /// Where a page of [`CaRegistry::list`] ended.

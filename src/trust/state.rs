@@ -35,7 +35,8 @@ impl fmt::Display for CaStatus {
 pub(crate) struct Word(u64);
 
 impl Word {
-    fn draw(status: CaStatus) -> Self {
+    /// A word that nothing has had.
+    pub(super) fn draw(status: CaStatus) -> Self {
         let epoch = LAST_DRAWN.fetch_add(1, Ordering::SeqCst) + 1;
         Self(epoch << 1 | u64::from(status == CaStatus::Active))
     }
@@ -77,7 +78,12 @@ pub(crate) struct State(AtomicU64);
 
 impl State {
     pub(crate) fn new(status: CaStatus) -> Self {
-        Self(AtomicU64::new(Word::draw(status).0))
+        Self::with(Word::draw(status))
+    }
+
+    /// A place for a word that was drawn before.
+    pub(super) fn with(word: Word) -> Self {
+        Self(AtomicU64::new(word.0))
     }
 
     pub(crate) fn word(&self) -> Word {

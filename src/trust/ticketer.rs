@@ -43,10 +43,8 @@ impl BindingTicketer {
         let incarnation = self.sealing.incarnation;
         match known {
             Known::Refused => None,
-            Known::Believed(verdict) => {
-                verdict.bind(plain, incarnation, self.now()?)?.append_to(plain)
-            }
-            Known::Claimed(candidate) => candidate.append_to(plain),
+            Known::Believed(verdict) => verdict.bind(incarnation, self.now()?).append_to(plain),
+            Known::Claimed(candidate) => Some(candidate.append_to(plain)),
             Known::Nothing if self.client_auth == ClientAuth::Required => None,
             Known::Nothing => {
                 Binding { incarnation, full_at: self.now()?, device: None }.append_to(plain)
@@ -65,13 +63,8 @@ impl BindingTicketer {
         if ticket.len() > self.sealing.largest {
             return Err(Declined::TooLarge);
         }
-        let mut plain = self.sealing.inner.decrypt(ticket).ok_or(Declined::Sealed)?;
-        let (length, binding) = Binding::find(&plain).ok_or(Declined::Unreadable)?;
-        self.check(&binding)?;
-        let device = binding.device.as_ref();
-        let candidate = Candidate::recall(&plain, length, device, &self.registry)?;
-        plain.truncate(length);
-        Ok((plain, candidate))
+        let plain = self.sealing.inner.decrypt(ticket).ok_or(Declined::Sealed)?;
+        Candidate::recall(plain, |binding| self.check(binding), &self.registry)
     }
 
     /// Whether a ticket is this instance's, and from a time that counts.

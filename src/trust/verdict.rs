@@ -4,6 +4,7 @@ use rustls_pki_types::UnixTime;
 
 use super::authority::SeenRecord;
 use super::device::Device;
+use super::devices::{DeviceStanding, SeenDevice};
 use super::index::Standing;
 use super::membership::Membership;
 use super::refusal::Refusal;
@@ -18,6 +19,8 @@ use crate::certificate::{CaIdentity, SerialNumber};
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     pub(super) device: Device,
+    /// What is on record about the device.
+    pub(super) standing: DeviceStanding,
     /// From the device's issuer to the anchor, which is last.
     pub(super) path: Vec<PathCa>,
     /// The last second in which every certificate on the path is valid, the device's included.
@@ -35,15 +38,38 @@ impl Verdict {
             let (time, not_after) = (now, self.not_after);
             return Err(Refusal::Invalid(webpki::Error::CertExpired { time, not_after }));
         }
-        let membership = registry.live().enter(&self.path, Some(self.not_after), now)?;
+        let Some(PathCa::Registered { record: anchor, .. }) = self.path.last() else {
+            return Err(Refusal::NotProven);
+        };
+        let leaf = self.leaf_serial();
+        let mut membership =
+            registry.live().enter(Some(leaf), &self.path, Some(self.not_after), now)?;
         registry.check_open()?;
         for ca in &self.path {
             ca.check_unchanged(registry)?;
         }
-        if let Some(PathCa::Registered { record, .. }) = self.path.last() {
-            record.authority.note_success();
+        let (SeenDevice { record, word }, is_new) = match self.standing {
+            DeviceStanding::Recorded(seen) => (seen, false),
+            DeviceStanding::New { order, word, moment } => {
+                registry.devices().record(&self.device, anchor, (order, word, moment))?
+            }
+        };
+        membership.enter_under_device(&record);
+        if record.word() != word {
+            return Err(Refusal::DeviceChangedMeanwhile(record.serial().clone()));
         }
-        Ok(Admitted { device: Some(self.device), membership })
+        record.note_seen(now);
+        anchor.authority.note_success();
+        Ok(Admitted { device: Some(self.device), membership, is_new })
+    }
+
+    /// The serial number of the device's certificate.
+    fn leaf_serial(&self) -> &SerialNumber {
+        match &self.standing {
+            // A device that is on record need not be read anew.
+            DeviceStanding::Recorded(seen) => seen.record.serial(),
+            DeviceStanding::New { .. } => self.device.serial(),
+        }
     }
 
     /// The device, whatever is still unproven about it.
@@ -58,6 +84,8 @@ pub(crate) struct Admitted {
     /// `None` where it showed no certificate and need not.
     pub(crate) device: Option<Device>,
     pub(crate) membership: Membership,
+    /// Whether the device was recorded just now.
+    pub(crate) is_new: bool,
 }
 
 /// One CA on a path, with what was registered about it when the path was found.

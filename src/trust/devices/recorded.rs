@@ -1,0 +1,189 @@
+//! One device on record.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+
+use crate::certificate::SerialNumber;
+use crate::primitives::{Mutex, MutexGuard};
+use crate::trust::authority::Authority;
+use crate::trust::device::Device;
+use crate::trust::members::Members;
+use crate::trust::state::{CaStatus, State, Word};
+
+/// Whether a device on record may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum DeviceStatus {
+    /// It is believed as its CA is. What a device is when it is recorded, unless an operator says
+    /// otherwise.
+    #[default]
+    Active,
+    /// Its certificate is refused, whichever CA it comes through.
+    Inactive,
+}
+
+impl fmt::Display for DeviceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+        })
+    }
+}
+
+/// One device's certificate as it is recorded under a CA: its status, and when it was seen.
+pub struct RecordedDevice {
+    authority: Arc<Authority>,
+    serial: SerialNumber,
+    certificate: Arc<[u8]>,
+    /// When it was recorded, counted per instance from 1. Never comes back.
+    order: u64,
+    /// Whether it lets the device in: it is active, and so is each other record of the certificate.
+    state: State,
+    /// What the state was when it was recorded.
+    first_word: Word,
+    /// Its own status. Written under the writer of all records.
+    is_inactive: AtomicBool,
+    /// In seconds since 1970; 0 for never, here and below.
+    first_seen: AtomicU64,
+    last_seen: AtomicU64,
+    connections: AtomicU64,
+    /// The live connections that came in on it. Locked for a moment when one begins or ends.
+    live: Mutex<Members>,
+}
+
+impl RecordedDevice {
+    /// A record whose word was drawn before.
+    pub(super) fn new(device: &Device, authority: &Arc<Authority>, order: u64, word: Word) -> Self {
+        Self {
+            authority: Arc::clone(authority),
+            serial: device.serial().clone(),
+            certificate: Arc::clone(device.certificate()),
+            order,
+            state: State::with(word),
+            first_word: word,
+            is_inactive: AtomicBool::new(!word.is_active()),
+            first_seen: AtomicU64::new(0),
+            last_seen: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            live: Mutex::default(),
+        }
+    }
+
+    /// Its status at this moment.
+    pub fn status(&self) -> DeviceStatus {
+        if self.is_inactive.load(Ordering::SeqCst) {
+            DeviceStatus::Inactive
+        } else {
+            DeviceStatus::Active
+        }
+    }
+
+    /// Whether the device is let in on it: where it is active and refused all the same, another
+    /// record of the same certificate is inactive, or this one was deleted.
+    pub fn is_let_in(&self) -> bool {
+        self.word().is_active()
+    }
+
+    /// The serial number of the CA under which it is recorded.
+    pub fn ca_serial(&self) -> &SerialNumber {
+        self.authority.certificate().serial()
+    }
+
+    /// The serial number of its certificate.
+    pub fn serial(&self) -> &SerialNumber {
+        &self.serial
+    }
+
+    /// What its certificate says, read anew.
+    pub fn device(&self) -> Device {
+        Device::remembered(Arc::clone(&self.certificate), &self.authority)
+    }
+
+    /// When it first came in, by the instance's clock; `None` where it has not yet.
+    pub fn first_seen(&self) -> Option<UnixTime> {
+        seen(&self.first_seen)
+    }
+
+    /// When it last came in, by the instance's clock; `None` where it has not yet.
+    pub fn last_seen(&self) -> Option<UnixTime> {
+        seen(&self.last_seen)
+    }
+
+    /// How often it came in.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many of its connections are up.
+    pub fn live_connections(&self) -> usize {
+        self.live().live().len()
+    }
+
+    pub(in crate::trust) fn certificate(&self) -> &Arc<[u8]> {
+        &self.certificate
+    }
+
+    pub(in crate::trust) fn order(&self) -> u64 {
+        self.order
+    }
+
+    pub(in crate::trust) fn word(&self) -> Word {
+        self.state.word()
+    }
+
+    /// Whether nothing has happened to it since it was recorded.
+    pub(super) fn is_untouched(&self, word: Word) -> bool {
+        word == self.first_word
+    }
+
+    pub(super) fn authority(&self) -> &Arc<Authority> {
+        &self.authority
+    }
+
+    /// Sets its own status; tells whether it was another one. The caller sees to the state.
+    pub(super) fn set_status(&self, status: DeviceStatus) -> bool {
+        let inactive = status == DeviceStatus::Inactive;
+        self.is_inactive.swap(inactive, Ordering::SeqCst) != inactive
+    }
+
+    /// Lets the device in on this record, or not.
+    pub(super) fn let_in(&self, allowed: bool) {
+        self.state.set(if allowed { CaStatus::Active } else { CaStatus::Inactive });
+    }
+
+    /// Called where the device came in. No lock: one that comes in twice at a time may leave the
+    /// earlier time.
+    pub(in crate::trust) fn note_seen(&self, now: UnixTime) {
+        let now = now.as_secs();
+        if self.first_seen.load(Ordering::Relaxed) == 0 {
+            let _was_first =
+                self.first_seen.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        self.last_seen.store(now, Ordering::Relaxed);
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The live connections that came in on it.
+    pub(in crate::trust) fn live(&self) -> MutexGuard<'_, Members> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for RecordedDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordedDevice")
+            .field("ca_serial", self.ca_serial())
+            .field("serial", &self.serial)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+fn seen(second: &AtomicU64) -> Option<UnixTime> {
+    let second = Some(second.load(Ordering::Relaxed)).filter(|second| *second != 0)?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(second)))
+}

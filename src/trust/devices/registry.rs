@@ -1,0 +1,302 @@
+//! The devices on record in one instance.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use rustls_pki_types::UnixTime;
+
+use super::page::{DeviceCursor, DevicePage, Place};
+use super::provisioning::{DeviceLimits, Provisioning};
+use super::recorded::{DeviceStatus, RecordedDevice};
+use super::standing::{DeviceStanding, SeenDevice};
+use crate::certificate::SerialNumber;
+use crate::primitives::{AtomicU64, DashMap, Mutex, MutexGuard};
+use crate::trust::authority::{Authority, SeenRecord};
+use crate::trust::device::{Device, signed_part};
+use crate::trust::lapses::Lapses;
+use crate::trust::live::LiveIndex;
+use crate::trust::records::Records;
+use crate::trust::refusal::Refusal;
+use crate::trust::state::{CaStatus, Moment, Word};
+
+/// The devices on record, by their CA and serial number, by certificate, and in order.
+///
+/// A handshake of a device that is on record reads one table. Everything that changes a record, or
+/// makes one, holds the ledger.
+pub(in crate::trust) struct DeviceRegistry {
+    limits: DeviceLimits,
+    by_pair: Table<Pair, Arc<RecordedDevice>>,
+    /// For tickets.
+    by_order: Table<u64, Arc<RecordedDevice>>,
+    /// By a hash of what the CA signed. Not of the whole certificate: whoever holds it can write an
+    /// ECDSA signature in a second way, and would have another certificate of the same device.
+    by_certificate: Table<u64, Records<RecordedDevice>>,
+    hasher: RandomState,
+    last_order: AtomicU64,
+    len: AtomicUsize,
+    ledger: Mutex<Ledger>,
+    /// The words of deleted records: a handshake that began before saw nothing of them.
+    deleted: Lapses,
+    live: Arc<LiveIndex>,
+}
+
+impl DeviceRegistry {
+    pub(in crate::trust) fn new(limits: DeviceLimits, live: Arc<LiveIndex>) -> Self {
+        Self {
+            limits,
+            by_pair: Table::default(),
+            by_order: Table::default(),
+            by_certificate: Table::default(),
+            hasher: RandomState::default(),
+            last_order: AtomicU64::new(0),
+            len: AtomicUsize::new(0),
+            ledger: Mutex::default(),
+            // For as long as a handshake takes: a record that is gone is named by no ticket.
+            deleted: Lapses::new(Duration::ZERO),
+            live,
+        }
+    }
+
+    /// How many devices are on record.
+    pub(in crate::trust) fn len(&self) -> usize {
+        self.len.load(Ordering::SeqCst)
+    }
+
+    /// The record under a CA with a serial number.
+    pub(in crate::trust) fn get(
+        &self,
+        ca: &Authority,
+        serial: &SerialNumber,
+    ) -> Option<Arc<RecordedDevice>> {
+        self.at(&Pair { ca: ca.order(), serial: serial.clone() })
+    }
+
+    /// The record that was made in this order.
+    pub(in crate::trust) fn recorded(&self, order: u64) -> Option<Arc<RecordedDevice>> {
+        self.by_order.get(&order).map(|record| Arc::clone(&record))
+    }
+
+    /// At most `limit` records behind `after`: CA by CA, in the order in which these were registered,
+    /// and of each in the order in which they were recorded.
+    pub(in crate::trust) fn list(
+        &self,
+        of: Option<&Authority>,
+        after: Option<DeviceCursor>,
+        limit: usize,
+    ) -> DevicePage {
+        let (first, last) = of.map_or((0, u64::MAX), |ca| (ca.order(), ca.order()));
+        // No record has the order 0.
+        let from = after.map_or((first, 0), |DeviceCursor(after)| after.max((first, 0)));
+        let ledger = self.ledger();
+        let behind = ledger.range((Bound::Excluded(from), Bound::Unbounded));
+        let of_ca = behind.take_while(|((ca, _), _)| *ca <= last);
+        let mut records = of_ca.map(|(_, record)| Arc::clone(record));
+        let devices: Vec<_> = records.by_ref().take(limit).collect();
+        let last = devices.last().map(|record| DeviceCursor(place(record)));
+        DevicePage { next: if records.next().is_some() { last } else { None }, devices }
+    }
+
+    /// What is on record about a device whose chain is good, for a handshake that began at `moment`.
+    pub(in crate::trust) fn standing(
+        &self,
+        device: &Device,
+        authority: &Authority,
+        moment: Moment,
+    ) -> Result<DeviceStanding, Refusal> {
+        Ok(match self.look_up(device, authority, moment)? {
+            Some(seen) => DeviceStanding::Recorded(seen),
+            None => DeviceStanding::New {
+                order: self.draw_order(),
+                word: Word::draw(CaStatus::Active),
+                moment,
+            },
+        })
+    }
+
+    /// At the gate: the record of a device that had none when its handshake looked. It is made now,
+    /// unless another handshake has made it meanwhile; and whether it was.
+    pub(in crate::trust) fn record(
+        &self,
+        device: &Device,
+        ca: &SeenRecord,
+        (order, word, moment): (u64, Word, Moment),
+    ) -> Result<(SeenDevice, bool), Refusal> {
+        let mut ledger = self.ledger();
+        // Whoever deletes the CA has changed its word, and takes out afterwards what is here.
+        if ca.authority.word() != ca.word {
+            return Err(Refusal::ChangedMeanwhile(ca.authority.certificate().serial().clone()));
+        }
+        if let Some(seen) = self.look_up(device, &ca.authority, moment)? {
+            return Ok((seen, false));
+        }
+        let record = Arc::new(RecordedDevice::new(device, &ca.authority, order, word));
+        self.insert(&mut ledger, &record);
+        Ok((SeenDevice { record, word }, true))
+    }
+
+    /// The record on which a device may come in; `None` where there is none and one may be made.
+    fn look_up(
+        &self,
+        device: &Device,
+        authority: &Authority,
+        moment: Moment,
+    ) -> Result<Option<SeenDevice>, Refusal> {
+        let pair = Pair { ca: authority.order(), serial: device.serial().clone() };
+        if let Some(record) = self.at(&pair) {
+            if record.certificate() != device.certificate() {
+                return Err(Refusal::DeviceConflict(pair.serial));
+            }
+            return self.see(record, moment).map(Some);
+        }
+        self.check_not_deleted(&pair, moment)?;
+        let alike = self.alike(device.certificate());
+        if let Some(record) = alike.iter().find(|record| !is_active(record)) {
+            return Err(inactive(record));
+        }
+        match (self.limits.provisioning, alike.first()) {
+            // The renewed twin of the CA under which it was registered keeps a device in.
+            (Provisioning::RegisteredOnly, Some(record)) => {
+                self.see(Arc::clone(record), moment).map(Some)
+            }
+            (Provisioning::RegisteredOnly, None) => Err(Refusal::UnknownDevice(pair.serial)),
+            (Provisioning::Automatic, _) if self.len() >= self.limits.max_devices => {
+                Err(Refusal::TooManyDevices)
+            }
+            (Provisioning::Automatic, _) => Ok(None),
+        }
+    }
+
+    fn see(&self, record: Arc<RecordedDevice>, moment: Moment) -> Result<SeenDevice, Refusal> {
+        let word = record.word();
+        if !word.is_active() {
+            return Err(inactive(&record));
+        }
+        if !word.is_older_than(moment) {
+            // Two first handshakes at a time are as good as one; a change between is none.
+            if !record.is_untouched(word) {
+                return Err(Refusal::DeviceChangedMeanwhile(record.serial().clone()));
+            }
+            self.check_not_deleted(&Pair::of(&record), moment)?;
+        }
+        Ok(SeenDevice { record, word })
+    }
+
+    fn check_not_deleted(&self, pair: &Pair, moment: Moment) -> Result<(), Refusal> {
+        match self.deleted.of(&pair.octets()) {
+            Some(word) if !word.is_older_than(moment) => {
+                Err(Refusal::DeviceChangedMeanwhile(pair.serial.clone()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn live(&self) -> &LiveIndex {
+        &self.live
+    }
+
+    pub(super) fn max_devices(&self) -> usize {
+        self.limits.max_devices
+    }
+
+    /// Notes that a record is gone; behind that.
+    pub(super) fn note_deleted(&self, record: &RecordedDevice, now: Option<UnixTime>) {
+        self.deleted.note(&Pair::of(record).octets(), record.word(), now);
+    }
+
+    /// The records of a certificate, in the order in which they were made.
+    pub(super) fn alike(&self, certificate: &[u8]) -> Vec<Arc<RecordedDevice>> {
+        let signed = signed_part(certificate);
+        let Some(records) = self.by_certificate.get(&self.hasher.hash_one(signed)) else {
+            return vec![];
+        };
+        let is_alike = |record: &&Arc<RecordedDevice>| signed_part(record.certificate()) == signed;
+        records.iter().filter(is_alike).cloned().collect()
+    }
+
+    pub(super) fn insert(&self, ledger: &mut Ledger, record: &Arc<RecordedDevice>) {
+        let certificate = self.hasher.hash_one(signed_part(record.certificate()));
+        self.by_certificate.entry(certificate).or_default().value_mut().add(record);
+        self.by_order.insert(record.order(), Arc::clone(record));
+        self.by_pair.insert(Pair::of(record), Arc::clone(record));
+        ledger.insert(place(record), Arc::clone(record));
+        self.len.fetch_add(1, Ordering::SeqCst);
+        record.authority().device_comes();
+    }
+
+    /// Takes a record out that lets nobody in. Its certificate's others may do so now.
+    pub(super) fn remove(&self, ledger: &mut Ledger, record: &Arc<RecordedDevice>) {
+        let certificate = self.hasher.hash_one(signed_part(record.certificate()));
+        if let Some(mut records) = self.by_certificate.get_mut(&certificate) {
+            records.value_mut().take_out(record);
+        }
+        self.by_certificate.remove_if(&certificate, |_, records| records.is_empty());
+        self.by_order.remove(&record.order());
+        self.by_pair.remove(&Pair::of(record));
+        ledger.remove(&place(record));
+        self.len.fetch_sub(1, Ordering::SeqCst);
+        record.authority().device_goes();
+        let others = self.alike(record.certificate());
+        let allowed = others.iter().all(|it| is_active(it));
+        others.iter().for_each(|it| it.let_in(allowed));
+    }
+
+    fn at(&self, pair: &Pair) -> Option<Arc<RecordedDevice>> {
+        self.by_pair.get(pair).map(|record| Arc::clone(&record))
+    }
+
+    pub(super) fn draw_order(&self) -> u64 {
+        self.last_order.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // A writer that panicked left every table whole: each is changed by single calls.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for DeviceRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceRegistry").field("devices", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A CA by its order, and a device by its serial number.
+#[derive(PartialEq, Eq, Hash)]
+struct Pair {
+    ca: u64,
+    serial: SerialNumber,
+}
+
+impl Pair {
+    fn of(record: &RecordedDevice) -> Self {
+        Self { ca: record.authority().order(), serial: record.serial().clone() }
+    }
+
+    fn octets(&self) -> Vec<u8> {
+        [&self.ca.to_be_bytes(), self.serial.octets()].concat()
+    }
+}
+
+pub(super) fn is_active(record: &RecordedDevice) -> bool {
+    record.status() == DeviceStatus::Active
+}
+
+fn inactive(record: &RecordedDevice) -> Refusal {
+    let (ca_serial, serial) = (record.ca_serial().clone(), record.serial().clone());
+    Refusal::InactiveDevice { ca_serial, serial }
+}
+
+pub(super) fn place(record: &RecordedDevice) -> Place {
+    (record.authority().order(), record.order())
+}
+
+/// For lists, in their order.
+pub(super) type Ledger = BTreeMap<Place, Arc<RecordedDevice>>;
+
+type Table<K, V> = DashMap<K, V, RandomState>;
