@@ -36,6 +36,7 @@ mod registry;
 mod resumption;
 mod roster;
 mod self_check;
+mod signature;
 mod state;
 mod ticketer;
 mod verdict;

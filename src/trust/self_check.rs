@@ -1,14 +1,14 @@
 //! Whether a CA that is about to be registered can work in a handshake.
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls_pki_types::{SignatureVerificationAlgorithm, UnixTime};
+use rustls_pki_types::UnixTime;
 use webpki::{EndEntityCert, Error};
-use x509_parser::asn1_rs::{Any, Oid};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
 use super::register_error::{RSA_BITS, RegisterError};
+use super::signature::{Signature, SignatureCheck};
 use crate::certificate::CaCertificate;
 
 /// Refuses what no handshake would accept, asked of the same provider in the same way: expired, a
@@ -71,21 +71,13 @@ fn has_bad_self_signature(
     if webpki.subject() != webpki.issuer() || !names_itself {
         return false;
     }
-    let its_own = &x509.signature_algorithm;
-    let known: Vec<_> = algorithms
-        .all
-        .iter()
-        .filter(|algorithm| {
-            let id = algorithm.signature_alg_id();
-            Oid::from_der(&id).is_ok_and(|(parameters, oid)| {
-                let parameters = Any::from_der(parameters).ok().map(|(_, any)| any);
-                oid == its_own.algorithm && parameters == its_own.parameters
-            })
-        })
-        .collect();
-    let (message, signature) = (x509.tbs_certificate.as_ref(), &x509.signature_value.data);
-    let is_good = |algorithm: &dyn SignatureVerificationAlgorithm| {
-        webpki.verify_signature(algorithm, message, signature).is_ok()
+    let signature = Signature {
+        message: x509.tbs_certificate.as_ref(),
+        algorithm: &x509.signature_algorithm,
+        octets: &x509.signature_value.data,
     };
-    !known.is_empty() && !known.iter().any(|algorithm| is_good(**algorithm))
+    match signature.check(webpki, algorithms) {
+        SignatureCheck::Bad => true,
+        SignatureCheck::Good | SignatureCheck::UnknownAlgorithm => false,
+    }
 }
