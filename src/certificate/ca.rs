@@ -34,6 +34,7 @@ pub struct CaCertificate {
     key_id: Option<Box<[u8]>>,
     rsa_bits: Option<usize>,
     path_length: Option<u32>,
+    may_sign_lists: bool,
     constrains_other_names: bool,
     validity: Validity,
     sha256: Sha256,
@@ -93,6 +94,7 @@ impl CaCertificate {
             key_id: extensions.key_id,
             rsa_bits: rsa_bits(&x509),
             path_length: extensions.path_length,
+            may_sign_lists: extensions.may_sign_lists,
             constrains_other_names: extensions.constrains_other_names,
             validity: Validity::of(&x509),
             sha256: Sha256::of(der),
@@ -137,6 +139,11 @@ impl CaCertificate {
     /// How many intermediates may stand below it, where it says so.
     pub(crate) fn path_length(&self) -> Option<u32> {
         self.path_length
+    }
+
+    /// Whether it may sign revocation lists.
+    pub(crate) fn may_sign_lists(&self) -> bool {
+        self.may_sign_lists
     }
 
     /// The size of its key, where that is an RSA key.

@@ -1,7 +1,7 @@
 //! What the extensions of a CA certificate must say, and what else is read from them.
 
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{GeneralName, KeyUsage, ParsedExtension};
 use x509_parser::x509::X509Version;
 
 use super::ca_error::CaCertificateError;
@@ -10,6 +10,8 @@ use super::ca_error::CaCertificateError;
 pub(super) struct Extensions {
     pub(super) key_id: Option<Box<[u8]>>,
     pub(super) path_length: Option<u32>,
+    /// Whether it may sign revocation lists.
+    pub(super) may_sign_lists: bool,
     /// Whether it constrains names of a kind that webpki does not compare.
     pub(super) constrains_other_names: bool,
 }
@@ -30,7 +32,8 @@ impl Extensions {
         let Some(constraints) = constraints.filter(|constraints| constraints.ca) else {
             return Err(CaCertificateError::NotACa);
         };
-        if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        let usage = usage.map(|extension| extension.value);
+        if usage.is_some_and(|usage| !usage.key_cert_sign()) {
             return Err(CaCertificateError::NoKeyCertSign);
         }
         // webpki asks this of an intermediate, and takes an anchor as it is.
@@ -42,6 +45,7 @@ impl Extensions {
         Ok(Self {
             key_id: key_id(certificate).map(Into::into),
             path_length: constraints.path_len_constraint,
+            may_sign_lists: usage.is_none_or(KeyUsage::crl_sign),
             constrains_other_names: constrains_other_names(certificate)?,
         })
     }

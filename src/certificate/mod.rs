@@ -1,7 +1,7 @@
 //! Certificates as checked values, and where the server's come from.
 //!
 //! Text and bytes become values here and nowhere else: PEM and DER in [`CaCertificate`] and
-//! [`CertificateMaterial`], serials in [`SerialNumber`]. `x509-parser` reads fields; nothing in
+//! [`CertificateMaterial`], [`RevocationList`] likewise, serials in [`SerialNumber`]. `x509-parser` reads fields; nothing in
 //! this layer decides whether a chain is good.
 
 mod ca;
@@ -12,11 +12,16 @@ mod directory;
 mod encrypted_key;
 mod fingerprint;
 mod identity;
+mod list_number;
 mod material;
 mod memory;
 mod password;
 mod pem;
+mod revocation_list;
+mod revocation_list_error;
+mod revocation_list_fields;
 mod serial;
+mod serial_set;
 mod server;
 mod source;
 mod validity;
@@ -27,10 +32,13 @@ pub use device::{DeviceCertificate, DeviceCertificateError};
 pub use directory::{Directory, DirectoryError};
 pub use encrypted_key::EncryptedKeyError;
 pub use fingerprint::Sha256;
+pub use list_number::{ListNumber, ListNumberError};
 pub use material::{CertificateMaterial, MaterialError};
 pub use memory::Memory;
 pub use password::Password;
 pub use pem::PemError;
+pub use revocation_list::RevocationList;
+pub use revocation_list_error::RevocationListError;
 pub use serial::{SerialError, SerialNumber};
 pub use server::{KeyType, ServerCertificate, ServerCertificateError};
 pub use source::{CertificateSource, SourceError};

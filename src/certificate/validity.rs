@@ -33,6 +33,7 @@ impl Validity {
     }
 }
 
-fn unix(time: ASN1Time) -> UnixTime {
+/// Seconds since 1970; what lies before is 1970.
+pub(super) fn unix(time: ASN1Time) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(time.timestamp().try_into().unwrap_or(0)))
 }

@@ -34,6 +34,9 @@ mod refusal;
 mod register_error;
 mod registry;
 mod resumption;
+#[expect(dead_code, reason = "the registry does not load lists yet")]
+mod revocation_check;
+mod revocation_error;
 mod roster;
 mod self_check;
 mod signature;
@@ -58,6 +61,7 @@ pub use refusal::Refusal;
 pub use register_error::RegisterError;
 pub use registry::{CaCursor, CaRegistry, Page};
 pub use resumption::{Resumption, Tickets};
+pub use revocation_error::RevocationError;
 pub use state::CaStatus;
 pub use verifier::{ClientAuth, DeviceVerifier};
 
