@@ -18,8 +18,9 @@ use mqtls::{
     control, trust,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, RsaKeySize, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
+    RevokedCertParams, RsaKeySize, SignatureAlgorithm,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -43,6 +44,8 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 /// The provider of every test that does not say otherwise: the one of the feature `ring` where that
 /// is on.
@@ -184,6 +187,29 @@ impl TestCa {
         Self { der, params, key: Arc::clone(&self.key) }
     }
 
+    /// The DER of a revocation list by this CA, made [`NOW`] for a week, its parameters changed by
+    /// `change` before it is signed. The CA's own key usage does not keep it from signing.
+    pub(crate) fn list(
+        &self,
+        number: u64,
+        revoked: &[SerialNumber],
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> Vec<u8> {
+        let mut params = CertificateRevocationListParams {
+            this_update: date(NOW),
+            next_update: date(NOW + 7 * 24 * 60 * 60),
+            crl_number: number.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(revoked_entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        change(&mut params);
+        let mut issuer = self.params.clone();
+        issuer.key_usages.clear();
+        let issuer = Issuer::from_params(&issuer, self.key.as_ref());
+        params.signed_by(&issuer).unwrap().der().to_vec()
+    }
+
     /// The CA's own certificate with its key, shown as if a device's.
     pub(crate) fn as_device(&self) -> Identity {
         Identity { chain: vec![self.der.clone()], key: Arc::clone(&self.key) }
@@ -257,6 +283,19 @@ pub(crate) fn ca_params(name: &str) -> CertificateParams {
     params
 }
 
+/// An entry of a revocation list, without a reason.
+pub(crate) fn revoked_entry(serial: &SerialNumber) -> RevokedCertParams {
+    let text = serial.to_string();
+    let octets = text.as_bytes().chunks(2).map(|digits| std::str::from_utf8(digits).unwrap());
+    let octets: Vec<u8> = octets.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect();
+    RevokedCertParams {
+        serial_number: octets.into(),
+        revocation_time: date(NOW),
+        reason_code: None,
+        invalidity_date: None,
+    }
+}
+
 /// A serial number that no other certificate of the run has: rcgen draws its own from the key.
 fn unused_serial() -> rcgen::SerialNumber {
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -284,6 +323,12 @@ impl Identity {
 
     pub(crate) fn end_entity(&self) -> &CertificateDer<'static> {
         &self.chain[0]
+    }
+
+    /// The serial number of its end entity.
+    pub(crate) fn serial(&self) -> SerialNumber {
+        let (_, certificate) = X509Certificate::from_der(self.end_entity()).unwrap();
+        SerialNumber::from_der_content(certificate.raw_serial()).unwrap()
     }
 
     pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
