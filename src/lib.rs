@@ -79,14 +79,14 @@ mod primitives;
 
 pub use certificate::{
     CaCertificate, CertificateMaterial, CertificateSource, DeviceCertificate, Directory, Memory,
-    SerialNumber, ServerCertificate, Sha256,
+    RevocationList, SerialNumber, ServerCertificate, Sha256,
 };
 pub use control::{
     ActiveCaCertificate, ActiveDeviceCertificate, Caller, DeleteCaCertificate,
     DeleteDeviceCertificate, GetCaCertificate, GetDeviceCertificate, InactivateCaCertificate,
     InactivateDeviceCertificate, ListCaCertificate, ListDeviceCertificate,
-    ListDeviceCertificateByCaSn, OperationError, RegisterCa, RegisterDeviceCertificate,
-    SetSniConfig, SniConfig,
+    ListDeviceCertificateByCaSn, LoadRevocationList, OperationError, RegisterCa,
+    RegisterDeviceCertificate, SetSniConfig, SniConfig,
 };
 pub use id::{AccountId, CertificateId, IdError, InstanceId, Region};
 pub use instance::{

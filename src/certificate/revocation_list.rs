@@ -159,6 +159,11 @@ impl RevocationList {
         self.contents.serials.contains(serial)
     }
 
+    /// All that it revokes, each once.
+    pub(crate) fn serials(&self) -> impl Iterator<Item = SerialNumber> {
+        self.contents.serials.iter()
+    }
+
     /// The SHA-256 of its DER.
     pub fn sha256(&self) -> Sha256 {
         self.contents.sha256
@@ -175,7 +180,6 @@ impl RevocationList {
     }
 
     /// The same without what only the check of its signature needs.
-    #[expect(dead_code, reason = "the registry does not load lists yet")]
     pub(crate) fn into_force(self) -> Self {
         Self { signed: None, ..self }
     }

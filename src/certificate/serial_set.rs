@@ -17,6 +17,15 @@ impl SerialSet {
         self.ordinary.len() + self.long.len()
     }
 
+    /// All of them, each once.
+    pub(super) fn iter(&self) -> impl Iterator<Item = SerialNumber> {
+        let ordinary = self.ordinary.iter().filter_map(|octets| {
+            let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
+            SerialNumber::from_octets(octets.get(zeros..)?)
+        });
+        ordinary.chain(self.long.iter().cloned())
+    }
+
     /// Whether it is among them, by one binary search.
     pub(super) fn contains(&self, serial: &SerialNumber) -> bool {
         match right_aligned(serial.octets()) {
@@ -71,6 +80,7 @@ mod tests {
             let naive: BTreeSet<_> = serials.iter().cloned().collect();
             let set: SerialSet = serials.into_iter().collect();
             prop_assert_eq!(set.len(), naive.len());
+            prop_assert_eq!(set.iter().collect::<BTreeSet<_>>(), naive.clone());
             for serial in naive.iter().chain(&asked) {
                 prop_assert_eq!(set.contains(serial), naive.contains(serial), "{}", serial);
             }

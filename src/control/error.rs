@@ -12,7 +12,7 @@ use super::sni_config::SniConfigError;
 use super::sni_faults::SniConfigRefused;
 use crate::certificate::{SerialError, SerialNumber};
 use crate::id::{IdError, InstanceId};
-use crate::trust::{RegisterDeviceError, RegisterError};
+use crate::trust::{RegisterDeviceError, RegisterError, RevocationError};
 
 /// Why an operation did nothing.
 ///
@@ -144,6 +144,9 @@ pub enum Cause {
     /// The device could not be registered.
     #[error(transparent)]
     RegisterDevice(#[from] RegisterDeviceError),
+    /// The revocation list could not be put in force.
+    #[error(transparent)]
+    Revocation(#[from] RevocationError),
     /// The clock did not answer.
     #[error("the current time is not available")]
     NoTime,
@@ -160,7 +163,8 @@ impl Cause {
             | Self::SniSyntax(_)
             | Self::Sni(_)
             | Self::TooManyNames { .. }
-            | Self::CaName(_) => ErrorCode::ParameterFieldCheckFailed,
+            | Self::CaName(_)
+            | Self::Revocation(_) => ErrorCode::ParameterFieldCheckFailed,
             Self::Register(error) => match error {
                 RegisterError::AlreadyRegistered { .. } | RegisterError::SerialInUse(_) => {
                     ErrorCode::SnNotUnique

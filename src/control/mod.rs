@@ -26,6 +26,7 @@ mod inactivate_device_certificate;
 mod list_ca_certificate;
 mod list_device_certificate;
 mod list_device_certificate_by_ca_sn;
+mod load_revocation_list;
 mod page_size;
 mod parameters;
 mod principal;
@@ -58,6 +59,7 @@ pub use list_device_certificate::{ListDeviceCertificate, ListDeviceCertificateRe
 pub use list_device_certificate_by_ca_sn::{
     ListDeviceCertificateByCaSn, ListDeviceCertificateByCaSnResponse,
 };
+pub use load_revocation_list::{LoadRevocationList, LoadRevocationListResponse};
 pub use page_size::{PageSize, PageSizeError};
 pub use parameters::{ParameterError, Parameters};
 pub use principal::PrincipalType;

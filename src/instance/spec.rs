@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::id::{AccountId, InstanceId, Region};
 use crate::name::HostName;
-use crate::trust::{ClientAuth, LivePolicy, Provisioning, Resumption, TrustLimits};
+use crate::trust::{ClientAuth, Provisioning, Resumption, TrustSettings};
 
 /// What an [`Instance`](super::Instance) is created from: its id, and what differs from the
 /// defaults.
@@ -17,10 +17,9 @@ pub struct InstanceSpec {
     pub(super) owner: Option<AccountId>,
     pub(super) edition: Edition,
     pub(super) client_auth: ClientAuth,
-    pub(super) live: LivePolicy,
     pub(super) resumption: Resumption,
     pub(super) shared: Option<Box<[HostName]>>,
-    pub(super) limits: TrustLimits,
+    pub(super) trust: TrustSettings,
     pub(super) max_names: Option<usize>,
     pub(super) handshakes_per_second: Option<NonZeroU32>,
 }
@@ -35,10 +34,9 @@ impl InstanceSpec {
             owner: None,
             edition: Edition::default(),
             client_auth: ClientAuth::default(),
-            live: LivePolicy::default(),
             resumption: Resumption::default(),
             shared: None,
-            limits: TrustLimits::default(),
+            trust: TrustSettings::default(),
             max_names: None,
             handshakes_per_second: None,
         }
@@ -87,14 +85,14 @@ impl InstanceSpec {
     /// How many CAs may be registered; one more is refused with `CaNumExceed`. Without this there is no
     /// limit, here as below.
     pub fn max_cas(mut self, max_cas: usize) -> Self {
-        self.limits.max_cas = Some(max_cas);
+        self.trust.max_cas = Some(max_cas);
         self
     }
 
     /// Whether devices that are not on record may come in: unless said otherwise each is recorded when
     /// it has completed its first handshake.
     pub fn provisioning(mut self, provisioning: Provisioning) -> Self {
-        self.limits.devices.provisioning = provisioning;
+        self.trust.devices.provisioning = provisioning;
         self
     }
 
@@ -102,7 +100,23 @@ impl InstanceSpec {
     /// refused, with the alert of an unknown CA, and whoever is on record comes in as before: no record
     /// is ever given up for another one, an inactive one least of all.
     pub fn max_devices(mut self, max_devices: usize) -> Self {
-        self.limits.devices.max_devices = max_devices;
+        self.trust.devices.max_devices = max_devices;
+        self
+    }
+
+    /// Goes by a revocation list also when its next one should have come: what it does not revoke is
+    /// believed. Otherwise every device below its CA is refused from then on, until a newer one is
+    /// [loaded](crate::LoadRevocationList); connections that are up stay.
+    pub fn accept_stale_revocation_lists(mut self) -> Self {
+        self.trust.revocation.accept_stale = true;
+        self
+    }
+
+    /// Refuses every device on whose path a CA has no revocation list. Intermediates that are not
+    /// registered have none, since lists are [loaded](crate::LoadRevocationList) for registered CAs.
+    /// Otherwise a CA without a list has revoked nothing.
+    pub fn require_revocation_lists(mut self) -> Self {
+        self.trust.revocation.required = true;
         self
     }
 
@@ -116,7 +130,7 @@ impl InstanceSpec {
     /// dropped yet. One more is refused: by an [`Acceptor`](crate::Acceptor) before its handshake
     /// where it can tell by then, by the gate otherwise.
     pub fn max_connections(mut self, max_connections: usize) -> Self {
-        self.live.max_connections = Some(max_connections);
+        self.trust.live.max_connections = Some(max_connections);
         self
     }
 
@@ -134,7 +148,7 @@ impl InstanceSpec {
     /// [`max_lifetime`](Self::max_lifetime), or of the instance. New handshakes and tickets are refused
     /// all the same. The operations say how many they left up.
     pub fn keep_connections(mut self) -> Self {
-        self.live.keep = true;
+        self.trust.live.keep = true;
         self
     }
 
@@ -143,7 +157,7 @@ impl InstanceSpec {
     /// the instance's clock, at the next [`sweep`](super::Instance::sweep). Without this a connection
     /// lasts until its certificates expire, and one without a device has no end of its own.
     pub fn max_lifetime(mut self, max_lifetime: Duration) -> Self {
-        self.live.max_lifetime = Some(max_lifetime);
+        self.trust.live.max_lifetime = Some(max_lifetime);
         self
     }
 }

@@ -58,7 +58,7 @@ impl Instance {
         let sni_publisher = SniPublisher::new(&provider);
         let sni = Arc::clone(sni_publisher.resolver());
         let lineage = sealing.as_ref().map_or(Duration::ZERO, |sealing| sealing.lineage);
-        let trust = Arc::new(CaRegistry::new(algorithms, spec.live, spec.limits, lineage));
+        let trust = Arc::new(CaRegistry::new(algorithms, spec.trust, lineage));
         let verifier =
             Arc::new(DeviceVerifier::new(Arc::clone(&trust), spec.client_auth, algorithms));
         let mut config =

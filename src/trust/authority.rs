@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::members::Members;
 use super::state::{CaStatus, State, Word};
-use crate::certificate::CaCertificate;
-use crate::primitives::{Mutex, MutexGuard};
+use crate::certificate::{CaCertificate, RevocationList};
+use crate::primitives::{ArcSwapOption, Mutex, MutexGuard};
 
 /// A CA as it is registered: its certificate, the operator's name for it, and its state.
 pub struct Authority {
@@ -24,6 +24,8 @@ pub struct Authority {
     live: Mutex<Members>,
     /// How many devices are on record under it.
     devices: AtomicUsize,
+    /// What it revoked, as far as an operator has said so.
+    revocations: ArcSwapOption<RevocationList>,
 }
 
 impl Authority {
@@ -42,6 +44,7 @@ impl Authority {
             has_had_twins: AtomicBool::new(false),
             live: Mutex::default(),
             devices: AtomicUsize::new(0),
+            revocations: ArcSwapOption::empty(),
         }
     }
 
@@ -64,6 +67,21 @@ impl Authority {
     /// How many devices are on record under it.
     pub fn devices(&self) -> usize {
         self.devices.load(Ordering::SeqCst)
+    }
+
+    /// The revocation list that is in force for it.
+    pub fn revocation_list(&self) -> Option<Arc<RevocationList>> {
+        self.revocations.load_full()
+    }
+
+    /// Looks at that list without counting on it.
+    pub(super) fn with_revocations<R>(&self, look: impl FnOnce(Option<&RevocationList>) -> R) -> R {
+        look(self.revocations.load().as_deref())
+    }
+
+    /// Called under the registry's writer.
+    pub(super) fn put_in_force(&self, list: Option<Arc<RevocationList>>) {
+        drop(self.revocations.swap(list));
     }
 
     /// Called under the writer of these records, as the next is.

@@ -37,15 +37,15 @@ struct CandidateDevice {
 
 impl Candidate {
     /// What a ticket says with this plain text, of which the first octets are rustls' part, and
-    /// that part.
+    /// that part. `check` looks at it first, and tells the time.
     pub(super) fn recall(
         mut plain: Vec<u8>,
-        check: impl FnOnce(&Binding<'_>) -> Result<(), Declined>,
+        check: impl FnOnce(&Binding<'_>) -> Result<UnixTime, Declined>,
         registry: &CaRegistry,
     ) -> Result<(Vec<u8>, Self), Declined> {
         let (length, binding) = Binding::find(&plain).ok_or(Declined::Unreadable)?;
-        check(&binding)?;
-        let recall = |device| CandidateDevice::recall(device, registry);
+        let now = check(&binding)?;
+        let recall = |device| CandidateDevice::recall(device, registry, now);
         let device = binding.device.as_ref().map(recall).transpose()?;
         let sealed = plain.split_off(length);
         Ok((plain, Self { sealed, device }))
@@ -86,13 +86,20 @@ impl Candidate {
 
 impl CandidateDevice {
     /// A device that is, with its every CA, in the state in which the ticket says it was.
-    fn recall(bound: &BoundDevice<'_>, registry: &CaRegistry) -> Result<Self, Declined> {
-        let path = bound.path.iter().map(|ca| recall(ca, registry)).collect::<Result<_, _>>()?;
+    fn recall(
+        bound: &BoundDevice<'_>,
+        registry: &CaRegistry,
+        now: UnixTime,
+    ) -> Result<Self, Declined> {
+        let path: Vec<_> =
+            bound.path.iter().map(|ca| recall(ca, registry)).collect::<Result<_, _>>()?;
         let record = registry.devices().recorded(bound.order).ok_or(Declined::DeviceDeleted)?;
         let word = record.word();
         if word.bits() != bound.word || !word.is_active() {
             return Err(Declined::DeviceChanged(record.serial().clone()));
         }
+        let checked = registry.check_revocation(record.serial(), &path, now);
+        checked.map_err(Declined::Revocation)?;
         let not_after = UnixTime::since_unix_epoch(Duration::from_secs(bound.not_after));
         Ok(Self { seen: SeenDevice { record, word }, path, not_after })
     }

@@ -30,13 +30,8 @@ pub enum Ended {
         serial: SerialNumber,
     },
     /// A certificate on the device's path, its own included, was revoked.
-    #[error("certificate {serial} was revoked by CA {ca_serial}")]
-    Revoked {
-        /// The CA whose list it is on.
-        ca_serial: SerialNumber,
-        /// The certificate's serial number.
-        serial: SerialNumber,
-    },
+    #[error("a certificate on the device's path was revoked by CA {0}")]
+    Revoked(SerialNumber),
     /// A certificate on the device's path, its own included, expired.
     #[error("a certificate on the device's path expired")]
     Expired,

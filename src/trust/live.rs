@@ -1,5 +1,6 @@
 //! The connections that are up, by what let them in.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -139,7 +140,7 @@ impl LiveIndex {
     }
 
     /// As members keep a serial number.
-    fn hash(&self, serial: &SerialNumber) -> u64 {
+    pub(super) fn hash(&self, serial: &SerialNumber) -> u64 {
         self.hasher.hash_one(serial)
     }
 
@@ -155,6 +156,38 @@ impl LiveIndex {
     /// What [`cut_devices`](Self::cut_devices) would come to.
     pub(super) fn foresee_devices(&self, records: &[Arc<RecordedDevice>]) -> Cut {
         self.foreseen(records.iter().flat_map(|record| record.live().live()).collect())
+    }
+
+    /// Ends what came in with a certificate that one of these CAs issued and that has, as members
+    /// keep it, one of these serial numbers. Where two numbers are kept alike, once in a billion
+    /// lists, the other one's device is ended too, and comes back.
+    pub(super) fn cut_below(
+        &self,
+        twins: &[Arc<Authority>],
+        serials: &HashSet<u64>,
+        ca: &SerialNumber,
+    ) -> Cut {
+        if self.policy.keep {
+            return self.foresee_below(twins, serials);
+        }
+        Cut::of(self.live_below(twins, serials), Ended::Revoked(ca.clone()))
+    }
+
+    /// What [`cut_below`](Self::cut_below) would come to.
+    pub(super) fn foresee_below(&self, twins: &[Arc<Authority>], serials: &HashSet<u64>) -> Cut {
+        self.foreseen(self.live_below(twins, serials))
+    }
+
+    fn live_below(&self, twins: &[Arc<Authority>], serials: &HashSet<u64>) -> Vec<Arc<Lifeline>> {
+        let is_one = |below| serials.contains(&below);
+        let mut live: Vec<_> =
+            twins.iter().flat_map(|twin| twin.live().live_below(is_one)).collect();
+        // Some may have come in before the CA was registered.
+        let key = twins.first().map(|twin| twin.certificate().identity().key());
+        if let Some(members) = key.and_then(|key| self.by_unregistered_key.get(key)) {
+            live.extend(members.live_below(is_one));
+        }
+        live
     }
 
     /// Ends what came in through a CA, behind a change after which nothing does.

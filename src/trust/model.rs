@@ -8,8 +8,7 @@ use Step::{Delete, Register, Set};
 use rustls_pki_types::UnixTime;
 use shuttle::thread::{self, JoinHandle};
 
-use super::live::LivePolicy;
-use super::registry::CaRegistry;
+use super::registry::{CaRegistry, TrustSettings};
 use super::state::{CaStatus, Moment, State, Word};
 use super::verifier::{ClientAuth, DeviceVerifier};
 use crate::primitives::{explore, explore_fully};
@@ -174,7 +173,7 @@ impl House {
     fn new() -> Arc<Self> {
         let algorithms = provider().signature_verification_algorithms;
         let registry =
-            Arc::new(CaRegistry::new(algorithms, LivePolicy::default(), None, Duration::ZERO));
+            Arc::new(CaRegistry::new(algorithms, TrustSettings::default(), Duration::ZERO));
         let verifier = DeviceVerifier::new(Arc::clone(&registry), ClientAuth::Required, algorithms);
         Arc::new(Self { registry, verifier, ticks: Ticks::default() })
     }

@@ -176,6 +176,9 @@ impl PathCheck<'_> {
         }
         let record = self.check_anchor(anchor, cas.len())?;
         cas.push(PathCa::Registered { record, serial: None });
+        let leaf = SerialNumber::from_der_content(path.end_entity().serial());
+        let leaf = leaf.map_err(|_| Refusal::Unreadable)?;
+        self.registry.check_revocation(&leaf, &cas, self.now)?;
         Ok(CaPath { cas, not_after })
     }
 

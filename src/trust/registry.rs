@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::lint::lint;
 use super::live::{LiveIndex, LivePolicy};
 use super::refusal::Refusal;
 use super::register_error::{MAX_TWINS, RegisterError};
+use super::revocation::RevocationPolicy;
 use super::self_check::check_usable;
 use super::state::CaStatus;
 use super::verdict::Admitted;
@@ -41,26 +43,30 @@ pub struct CaRegistry {
     max_cas: usize,
     live: Arc<LiveIndex>,
     devices: DeviceRegistry,
+    revocation: RevocationPolicy,
+    /// Whether a revocation list was ever put in force.
+    has_lists: AtomicBool,
 }
 
 impl CaRegistry {
     /// An empty one. Which keys were inactive is remembered for so long: for the lineage of tickets.
     pub(crate) fn new(
         algorithms: WebPkiSupportedAlgorithms,
-        live: LivePolicy,
-        limits: TrustLimits,
+        settings: TrustSettings,
         memory: Duration,
     ) -> Self {
-        let live = Arc::new(LiveIndex::new(live));
+        let live = Arc::new(LiveIndex::new(settings.live));
         Self {
-            devices: DeviceRegistry::new(limits.devices, Arc::clone(&live)),
+            devices: DeviceRegistry::new(settings.devices, Arc::clone(&live)),
             live,
+            revocation: settings.revocation,
+            has_lists: AtomicBool::new(false),
             by_serial: Table::default(),
             by_order: Table::default(),
             index: CaIndex::new(memory),
             writer: Mutex::default(),
             algorithms,
-            max_cas: limits.max_cas.unwrap_or(usize::MAX),
+            max_cas: settings.max_cas.unwrap_or(usize::MAX),
         }
     }
 
@@ -133,6 +139,8 @@ impl CaRegistry {
         for twin in &twins {
             twin.note_twin();
             authority.note_twin();
+            // What one of them revoked, all have.
+            authority.put_in_force(twin.revocation_list());
         }
         self.index.insert(&authority);
         self.by_serial.insert(serial, Arc::clone(&authority));
@@ -276,6 +284,19 @@ impl CaRegistry {
         &self.algorithms
     }
 
+    pub(super) fn revocation_policy(&self) -> RevocationPolicy {
+        self.revocation
+    }
+
+    pub(super) fn has_lists(&self) -> bool {
+        self.has_lists.load(Ordering::SeqCst)
+    }
+
+    /// Before the first list is put in force.
+    pub(super) fn note_lists(&self) {
+        self.has_lists.store(true, Ordering::SeqCst);
+    }
+
     /// The devices on record.
     pub(super) fn devices(&self) -> &DeviceRegistry {
         &self.devices
@@ -291,7 +312,7 @@ impl CaRegistry {
         &self.index
     }
 
-    fn writer(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Ledger> {
         // A writer that panicked left every table whole: each is changed by single calls.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -303,12 +324,14 @@ impl fmt::Debug for CaRegistry {
     }
 }
 
-/// How many records an instance may have.
+/// How an instance is set about whom it believes, and for how long.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TrustLimits {
+pub(crate) struct TrustSettings {
+    pub(crate) live: LivePolicy,
     /// Without one there is no limit.
     pub(crate) max_cas: Option<usize>,
     pub(crate) devices: DeviceLimits,
+    pub(crate) revocation: RevocationPolicy,
 }
 
 /// Where a page of [`CaRegistry::list`] ended.
@@ -326,7 +349,7 @@ pub struct Page {
 
 /// What only the writer needs.
 #[derive(Default)]
-struct Ledger {
+pub(super) struct Ledger {
     last_order: u64,
     /// For lists: a hash table has no order, and a page of it would be a full scan.
     by_order: BTreeMap<u64, Arc<Authority>>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::server::ProducesTickets;
 use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
 
 use super::binding::Binding;
 use super::candidate::Candidate;
@@ -67,12 +68,13 @@ impl BindingTicketer {
         Candidate::recall(plain, |binding| self.check(binding), &self.registry)
     }
 
-    /// Whether a ticket is this instance's, and from a time that counts.
-    fn check(&self, binding: &Binding<'_>) -> Result<(), Declined> {
+    /// Whether a ticket is this instance's, and from a time that counts; and the time.
+    fn check(&self, binding: &Binding<'_>) -> Result<UnixTime, Declined> {
         if binding.incarnation != self.sealing.incarnation {
             return Err(Declined::OtherInstance);
         }
-        let now = self.now().ok_or(Declined::NoTime)?;
+        let time = self.clock.current_time().ok_or(Declined::NoTime)?;
+        let now = time.as_secs();
         // What was valid at the full handshake may not have been before it.
         let age = now.checked_sub(binding.full_at).ok_or(Declined::ClockSetBack)?;
         if Duration::from_secs(age) > self.sealing.lineage {
@@ -81,7 +83,7 @@ impl BindingTicketer {
         match &binding.device {
             None if self.client_auth == ClientAuth::Required => Err(Declined::Anonymous),
             Some(device) if now > device.not_after => Err(Declined::PathExpired),
-            None | Some(_) => Ok(()),
+            None | Some(_) => Ok(time),
         }
     }
 

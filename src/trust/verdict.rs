@@ -10,7 +10,7 @@ use super::membership::Membership;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use super::state::Word;
-use crate::certificate::{CaIdentity, SerialNumber};
+use crate::certificate::{CaIdentity, RevocationList, SerialNumber};
 
 /// A device whose chain is good, and every CA on its path with the state in which it was seen.
 ///
@@ -48,6 +48,7 @@ impl Verdict {
         for ca in &self.path {
             ca.check_unchanged(registry)?;
         }
+        registry.check_revocation(leaf, &self.path, now)?;
         let (SeenDevice { record, word }, is_new) = match self.standing {
             DeviceStanding::Recorded(seen) => (seen, false),
             DeviceStanding::New { order, word, moment } => {
@@ -113,6 +114,14 @@ impl PathCa {
             Self::Registered { serial: Some(serial), .. } | Self::Unregistered { serial, .. } => {
                 serial
             }
+        }
+    }
+
+    /// Shows the revocation list of the CA. One that is not registered has none.
+    pub(super) fn with_revocations<R>(&self, look: impl FnOnce(Option<&RevocationList>) -> R) -> R {
+        match self {
+            Self::Registered { record, .. } => record.authority.with_revocations(look),
+            Self::Unregistered { .. } => look(None),
         }
     }
 
