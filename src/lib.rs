@@ -90,7 +90,7 @@ pub use control::{
 };
 pub use id::{AccountId, CertificateId, IdError, InstanceId, Region};
 pub use instance::{
-    Admission, Edition, Handshake, Instance, InstanceSpec, Instances, Outcome, Stats,
+    Admission, Edition, Event, Events, Handshake, Instance, InstanceSpec, Instances, Outcome, Stats,
 };
 pub use listener::{Acceptor, Connection, ConnectionHandle, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};

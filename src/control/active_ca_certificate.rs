@@ -9,7 +9,7 @@ use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;
-use crate::instance::Instances;
+use crate::instance::{Event, Instances};
 use crate::trust::CaStatus;
 
 /// Makes a registered CA active: devices with certificates that it issued are believed again.
@@ -64,6 +64,13 @@ impl ActiveCaCertificate {
                 sn = %self.sn, changed,
                 "operation applied"
             );
+            if changed {
+                instance.announce(|instance| Event::CaStatusChanged {
+                    instance,
+                    ca_serial: self.sn.clone(),
+                    status: Some(CaStatus::Active),
+                });
+            }
             Ok(ActiveCaCertificateResponse { request_id, sn: self.sn.clone(), changed })
         })
     }

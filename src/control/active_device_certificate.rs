@@ -9,7 +9,7 @@ use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;
-use crate::instance::Instances;
+use crate::instance::{Event, Instances};
 use crate::trust::DeviceStatus;
 
 /// Makes a device on record active: it is believed again as its CA is.
@@ -81,6 +81,14 @@ impl ActiveDeviceCertificate {
                 changed = change.changed, let_in = change.let_in,
                 "operation applied"
             );
+            if change.changed {
+                instance.announce(|instance| Event::DeviceStatusChanged {
+                    instance,
+                    ca_serial: self.ca_sn.clone(),
+                    serial: self.device_sn.clone(),
+                    status: Some(DeviceStatus::Active),
+                });
+            }
             Ok(ActiveDeviceCertificateResponse {
                 request_id,
                 device_sn: self.device_sn.clone(),

@@ -9,8 +9,8 @@ use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;
-use crate::instance::Instances;
-use crate::trust::{Deletion, LiveChange};
+use crate::instance::{Event, Instances};
+use crate::trust::{Deletion, Ended, LiveChange};
 
 /// Forgets a registered CA, whatever its status, and ends what came in through it.
 ///
@@ -82,6 +82,12 @@ impl DeleteCaCertificate {
                 connections_ended = deletion.live.ended, connections_kept = deletion.live.kept,
                 "operation applied"
             );
+            instance.announce(|instance| Event::CaStatusChanged {
+                instance,
+                ca_serial: self.sn.clone(),
+                status: None,
+            });
+            instance.announce_ended(Ended::CaDeleted(self.sn.clone()), deletion.live);
             Ok(self.answer(request_id, deletion))
         })
     }

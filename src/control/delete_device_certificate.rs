@@ -9,8 +9,8 @@ use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;
-use crate::instance::Instances;
-use crate::trust::{DeviceDeletion, LiveChange};
+use crate::instance::{Event, Instances};
+use crate::trust::{DeviceDeletion, Ended, LiveChange};
 
 /// Forgets a device. Its connections are ended and its tickets are of no use; where the instance
 /// [provisions](crate::trust::Provisioning) by itself, its next handshake records it anew, active.
@@ -80,6 +80,15 @@ impl DeleteDeviceCertificate {
                 connections_ended = answer.connections.ended,
                 connections_kept = answer.connections.kept, "operation applied"
             );
+            instance.announce(|instance| Event::DeviceStatusChanged {
+                instance,
+                ca_serial: self.ca_sn.clone(),
+                serial: self.device_sn.clone(),
+                status: None,
+            });
+            let (ca_serial, serial) = (self.ca_sn.clone(), self.device_sn.clone());
+            let why = Ended::DeviceDeleted { ca_serial, serial };
+            instance.announce_ended(why, answer.connections);
             Ok(answer)
         })
     }

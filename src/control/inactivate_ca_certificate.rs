@@ -9,8 +9,8 @@ use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;
-use crate::instance::Instances;
-use crate::trust::{CaStatus, LiveChange, StatusChange};
+use crate::instance::{Event, Instances};
+use crate::trust::{CaStatus, Ended, LiveChange, StatusChange};
 
 /// Makes a registered CA inactive: every path through its key is refused, also one whose handshake
 /// is under way, and what came in through it is ended.
@@ -77,6 +77,14 @@ impl InactivateCaCertificate {
                 connections_ended = answer.connections.ended,
                 connections_kept = answer.connections.kept, "operation applied"
             );
+            if answer.changed {
+                instance.announce(|instance| Event::CaStatusChanged {
+                    instance,
+                    ca_serial: self.sn.clone(),
+                    status: Some(CaStatus::Inactive),
+                });
+            }
+            instance.announce_ended(Ended::CaInactive(self.sn.clone()), answer.connections);
             Ok(answer)
         })
     }

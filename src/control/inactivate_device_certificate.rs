@@ -9,8 +9,8 @@ use super::parameters::Parameters;
 use super::request_id::RequestId;
 use crate::certificate::SerialNumber;
 use crate::id::InstanceId;
-use crate::instance::Instances;
-use crate::trust::{DeviceChange, DeviceStatus, LiveChange};
+use crate::instance::{Event, Instances};
+use crate::trust::{DeviceChange, DeviceStatus, Ended, LiveChange};
 
 /// Makes a device on record inactive: its certificate is refused, whichever CA it comes through, also
 /// in a handshake that is under way, and its connections are ended. Nobody else's.
@@ -82,6 +82,17 @@ impl InactivateDeviceCertificate {
                 connections_ended = answer.connections.ended,
                 connections_kept = answer.connections.kept, "operation applied"
             );
+            if answer.changed {
+                instance.announce(|instance| Event::DeviceStatusChanged {
+                    instance,
+                    ca_serial: self.ca_sn.clone(),
+                    serial: self.device_sn.clone(),
+                    status: Some(DeviceStatus::Inactive),
+                });
+            }
+            let (ca_serial, serial) = (self.ca_sn.clone(), self.device_sn.clone());
+            let why = Ended::DeviceInactive { ca_serial, serial };
+            instance.announce_ended(why, answer.connections);
             Ok(answer)
         })
     }

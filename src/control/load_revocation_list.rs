@@ -8,8 +8,8 @@ use super::error::{Cause, OperationError};
 use super::request_id::RequestId;
 use crate::certificate::{RevocationList, SerialNumber};
 use crate::id::InstanceId;
-use crate::instance::Instances;
-use crate::trust::{LiveChange, Revocation, RevocationError};
+use crate::instance::{Event, Instances};
+use crate::trust::{Ended, LiveChange, Revocation, RevocationError};
 
 /// Puts a revocation list in force for a registered CA, in the place of the one before: every
 /// certificate on it that this CA issued is refused, a device's as well as an intermediate's, and what
@@ -70,6 +70,13 @@ impl LoadRevocationList {
                 connections_ended = answer.connections.ended,
                 connections_kept = answer.connections.kept, "operation applied"
             );
+            if answer.changed {
+                instance.announce(|instance| Event::RevocationListLoaded {
+                    instance,
+                    ca_serial: self.sn.clone(),
+                });
+            }
+            instance.announce_ended(Ended::Revoked(self.sn.clone()), answer.connections);
             Ok(answer)
         })
     }

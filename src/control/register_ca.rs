@@ -8,8 +8,8 @@ use super::error::{Cause, OperationError};
 use super::request_id::RequestId;
 use crate::certificate::{CaCertificate, SerialNumber};
 use crate::id::InstanceId;
-use crate::instance::Instances;
-use crate::trust::{CaStatus, LiveChange, Registration, RegistrationWarning};
+use crate::instance::{Event, Instances};
+use crate::trust::{CaStatus, Ended, LiveChange, Registration, RegistrationWarning};
 
 /// Registers a CA with an instance, on the embedder's own word that it may speak for its devices.
 ///
@@ -81,6 +81,12 @@ impl RegisterCa {
                 connections_ended = live.ended, connections_kept = live.kept, name = ?self.name,
                 subject = ?self.certificate.subject(), "operation applied"
             );
+            instance.announce(|instance| Event::CaStatusChanged {
+                instance,
+                ca_serial: sn.clone(),
+                status: Some(self.status),
+            });
+            instance.announce_ended(Ended::CaInactive(sn.clone()), live);
             Ok(RegisterCaResponse { request_id, sn, warnings, connections: live })
         })
     }

@@ -9,8 +9,8 @@ use super::error::{Cause, OperationError};
 use super::request_id::RequestId;
 use crate::certificate::{DeviceCertificate, SerialNumber};
 use crate::id::InstanceId;
-use crate::instance::Instances;
-use crate::trust::{DeviceStatus, LiveChange};
+use crate::instance::{Event, Instances};
+use crate::trust::{DeviceStatus, Ended, LiveChange};
 
 /// Records a device before its first handshake. Where the instance takes
 /// [registered devices only](crate::trust::Provisioning::RegisteredOnly) this is how one gets in.
@@ -67,6 +67,14 @@ impl RegisterDeviceCertificate {
                 ca_sn = %self.ca_sn, device_sn = %record.serial(), status = %self.status,
                 connections_ended = connections.ended, "operation applied"
             );
+            instance.announce(|instance| Event::DeviceStatusChanged {
+                instance,
+                ca_serial: self.ca_sn.clone(),
+                serial: record.serial().clone(),
+                status: Some(self.status),
+            });
+            let (ca_serial, serial) = (self.ca_sn.clone(), record.serial().clone());
+            instance.announce_ended(Ended::DeviceInactive { ca_serial, serial }, connections);
             Ok(RegisterDeviceCertificateResponse {
                 request_id,
                 device_sn: record.serial().clone(),

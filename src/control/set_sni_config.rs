@@ -13,7 +13,7 @@ use super::sni_config::{SniConfig, SniEntry};
 use super::sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused};
 use super::sni_plan::{Loading, SniPlan};
 use crate::id::{CertificateId, InstanceId};
-use crate::instance::{ClaimError, Instance, Instances};
+use crate::instance::{ClaimError, Event, Instance, Instances};
 use crate::name::NamePattern;
 
 /// Replaces the whole certificate map of an instance.
@@ -122,6 +122,12 @@ impl SetSniConfig {
                 generation = table.generation(), warnings = plan.warnings.len(),
                 "operation applied"
             );
+            if changed {
+                instance.announce(|instance| Event::CertificatesChanged {
+                    instance,
+                    generation: table.generation(),
+                });
+            }
             Ok::<_, Cause>(SetSniConfigResponse {
                 request_id,
                 success: true,

@@ -6,6 +6,7 @@ use rustls::{HandshakeKind, ServerConnection};
 use rustls_pki_types::CertificateDer;
 
 use super::admission::Admission;
+use super::events::Event;
 use super::route::Route;
 use super::tenant::Instance;
 use crate::sni::Pinned;
@@ -79,7 +80,18 @@ impl Instance {
             }
             Some([]) | None => Err(Refusal::NotProven),
         }
+        .inspect(|admitted| self.announce_new(admitted))
         .map(Admission)
+    }
+
+    fn announce_new(&self, admitted: &Admitted) {
+        if let Some(device) = admitted.device.as_ref().filter(|_| admitted.is_new) {
+            self.announce(|instance| Event::DeviceRecorded {
+                instance,
+                ca_serial: device.ca_serial().clone(),
+                serial: device.serial().clone(),
+            });
+        }
     }
 
     /// The gate behind a completed handshake, of whose client this is claimed: the device that the
@@ -104,6 +116,7 @@ impl Instance {
             None if self.client_auth() != ClientAuth::Required => self.trust().admit_anonymous(now),
             None => Err(Refusal::NotProven),
         }
+        .inspect(|admitted| self.announce_new(admitted))
     }
 }
 

@@ -10,6 +10,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{CipherSuite, SignatureScheme};
 
 use super::claims::{ClaimError, Claims};
+use super::events::{Announcer, Event, Events};
 use super::route::{NoRoute, Route};
 use super::spec::InstanceSpec;
 use super::stats::{Counters, Stats};
@@ -18,7 +19,7 @@ use crate::certificate::CertificateSource;
 use crate::id::InstanceId;
 use crate::name::HostName;
 use crate::sni::{CertificateSet, Offer, SniMap, SniPublisher, SniTable, Suites};
-use crate::trust::LiveChange;
+use crate::trust::{Ended, LiveChange};
 
 /// All MQTT instances of one broker, with the crypto provider and the certificate source that they
 /// share. Cheap to clone; clones are the same set.
@@ -34,6 +35,7 @@ struct Shared {
     source: Box<dyn CertificateSource>,
     clock: Arc<dyn TimeProvider>,
     counters: Arc<Counters>,
+    announcer: Arc<Announcer>,
 }
 
 impl Instances {
@@ -58,6 +60,7 @@ impl Instances {
             source: Box::new(source),
             clock,
             counters: Arc::default(),
+            announcer: Arc::default(),
         }))
     }
 
@@ -80,6 +83,7 @@ impl Instances {
             Arc::clone(&shared.provider),
             Arc::clone(&shared.clock),
             Arc::clone(&shared.counters),
+            Arc::clone(&shared.announcer),
         );
         let instance = Arc::new(instance.map_err(CreateError::Provider)?);
         if shared.by_id.contains_key(&id) {
@@ -125,12 +129,24 @@ impl Instances {
         let removed = |_: &_, known: &Arc<Instance>| Arc::ptr_eq(known, &instance);
         self.0.by_id.remove_if(id, removed)?;
         tracing::info!(instance = %id, connections_ended = live.ended, "instance removed");
+        instance.announce_ended(Ended::InstanceRemoved, live);
+        instance.announce(|instance| Event::InstanceRemoved { instance });
         Some(live)
     }
 
     /// How the connections of all instances ended up so far.
     pub fn stats(&self) -> Stats {
         self.0.counters.snapshot()
+    }
+
+    /// What happens in all instances from now on. Each call begins a reader of its own, and a reader
+    /// that is slow misses some rather than holding anybody up.
+    ///
+    /// Told are devices that were recorded, connections that an [`Acceptor`](crate::Acceptor) refused,
+    /// changes of CAs, devices and certificates, and connections that were ended. Embedders with an
+    /// accept loop of their own are not told of those whom they refused themselves.
+    pub fn events(&self) -> Events {
+        self.0.announcer.events()
     }
 
     /// Where a client goes on the shared listener that asks for this name, in whatever case, with
@@ -179,6 +195,10 @@ impl Instances {
         for instance in all {
             instance.sweep();
         }
+    }
+
+    pub(crate) fn announcer(&self) -> &Announcer {
+        &self.0.announcer
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {

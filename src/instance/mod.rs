@@ -7,6 +7,7 @@
 
 mod admission;
 mod claims;
+mod events;
 mod handshake;
 mod instances;
 mod own_handshake;
@@ -17,6 +18,7 @@ mod stats;
 mod tenant;
 
 pub use admission::Admission;
+pub use events::{Event, Events};
 pub use instances::{CreateError, Instances};
 pub use own_handshake::Handshake;
 pub use route::Route;
@@ -25,6 +27,7 @@ pub use stats::{Outcome, Stats};
 pub use tenant::Instance;
 
 pub(crate) use claims::ClaimError;
+pub(crate) use events::Announcer;
 pub(crate) use handshake::{HandshakeContext, went_unanswered};
 pub(crate) use route::NoRoute;
 pub(crate) use stats::Counters;

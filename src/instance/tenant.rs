@@ -10,13 +10,16 @@ use rustls::time_provider::TimeProvider;
 use rustls::{Error, ServerConfig};
 use rustls_pki_types::UnixTime;
 
+use super::events::{Announcer, Event};
 use super::rate::Rate;
 use super::spec::{Edition, InstanceSpec};
 use super::stats::Counters;
 use crate::id::{AccountId, InstanceId, Region};
 use crate::name::HostName;
 use crate::sni::{SniPublisher, SniResolver, StillHeld};
-use crate::trust::{BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Sealing};
+use crate::trust::{
+    BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Ended, LiveChange, Sealing,
+};
 
 /// One MQTT instance (a tenant): its certificates, its CAs, and the TLS configuration that asks
 /// both. Made by [`Instances::create`](super::Instances::create).
@@ -44,6 +47,7 @@ pub struct Instance {
     provider: Arc<CryptoProvider>,
     clock: Arc<dyn TimeProvider>,
     counters: Arc<Counters>,
+    announcer: Arc<Announcer>,
 }
 
 impl Instance {
@@ -53,6 +57,7 @@ impl Instance {
         provider: Arc<CryptoProvider>,
         clock: Arc<dyn TimeProvider>,
         counters: Arc<Counters>,
+        announcer: Arc<Announcer>,
     ) -> Result<Self, Error> {
         let algorithms = provider.signature_verification_algorithms;
         let sni_publisher = SniPublisher::new(&provider);
@@ -96,6 +101,7 @@ impl Instance {
             provider,
             clock,
             counters,
+            announcer,
         })
     }
 
@@ -196,9 +202,10 @@ impl Instance {
     /// Returns what is still held; `None` where a change is under way, for which this does not
     /// wait, and which sweeps by itself.
     pub fn sweep(&self) -> Option<StillHeld> {
-        let ended = self.now().map_or(0, |now| self.trust.end_due(now));
-        if ended > 0 {
-            tracing::debug!(instance = %self.id, connections_ended = ended, "time is over");
+        let due = self.now().map_or_else(Vec::new, |now| self.trust.end_due(now));
+        for (why, count) in due {
+            tracing::debug!(instance = %self.id, %why, connections_ended = count, "time is over");
+            self.announce(|instance| Event::ConnectionsEnded { instance, why, count });
         }
         let mut publisher = match self.sni_publisher.try_lock() {
             Ok(publisher) => publisher,
@@ -230,6 +237,23 @@ impl Instance {
 
     pub(crate) fn provider(&self) -> &CryptoProvider {
         &self.provider
+    }
+
+    /// Tells whoever watches the set of instances.
+    pub(crate) fn announce(&self, event: impl FnOnce(InstanceId) -> Event) {
+        self.announcer.tell(|| event(self.id.clone()));
+    }
+
+    /// The same of connections, where any were ended.
+    pub(crate) fn announce_ended(&self, why: Ended, change: LiveChange) {
+        let count = change.ended;
+        if count > 0 {
+            self.announce(|instance| Event::ConnectionsEnded { instance, why, count });
+        }
+    }
+
+    pub(crate) fn announcer(&self) -> &Announcer {
+        &self.announcer
     }
 
     pub(crate) fn counters(&self) -> &Counters {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,7 +22,7 @@ use super::permits::{Limits, Permits};
 use super::refused::Refused;
 use super::room::Room;
 use super::sweeper::Sweeper;
-use crate::instance::{Instance, Instances, Outcome};
+use crate::instance::{Event, Instance, Instances, Outcome};
 
 /// Takes streams through the TLS handshake of one instance, or of the one that each asks for. Cheap
 /// to clone; clones share the permits, the queue before them and every other limit, and one
@@ -159,11 +159,20 @@ impl Acceptor {
             instance = tracing::field::Empty,
             server_name = tracing::field::Empty,
         );
-        let let_in = pin!(self.let_in(io));
+        let reached = OnceLock::new();
+        let let_in = pin!(self.let_in(io, &reached));
         let caught = panics::caught(let_in).instrument(span.clone()).await;
         let result = caught.unwrap_or(Err(Refused::Panicked));
         let outcome = result.as_ref().err().map_or(Outcome::Admitted, Refused::outcome);
         self.hosts.counters().count(outcome);
+        if let Err(refused) = &result {
+            let instance = self.hosts.only().or_else(|| reached.get());
+            self.hosts.announcer().tell_refusal(|| Event::Refused {
+                instance: instance.map(|instance| instance.id().clone()),
+                outcome,
+                refusal: refused.refusal().cloned(),
+            });
+        }
         // Also a panic is no more than `debug`: who has found what causes it could fill the log. The
         // panic hook and the counter have told of it.
         span.in_scope(|| match &result {
@@ -239,7 +248,12 @@ impl Acceptor {
         async move { entrance.drain(begun, deadline).await }
     }
 
-    async fn let_in<IO>(&self, io: IO) -> Result<Connection<IO>, Refused>
+    /// Notes the instance that the client comes to.
+    async fn let_in<IO>(
+        &self,
+        io: IO,
+        reached: &OnceLock<Arc<Instance>>,
+    ) -> Result<Connection<IO>, Refused>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -247,7 +261,7 @@ impl Acceptor {
         let passed = tokio::select! {
             biased;
             () = guest.shown_out() => Err(Refused::DrainTimeout.into()),
-            passed = self.passage.pass(&self.hosts, io) => passed,
+            passed = self.passage.pass(&self.hosts, io, reached) => passed,
         };
         let in_time = guest.leave();
         match passed {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::server::ClientHello;
 
-use crate::instance::{Counters, Instance, Instances, NoRoute, Route};
+use crate::instance::{Announcer, Counters, Instance, Instances, NoRoute, Route};
 use crate::name::HostName;
 
 /// The instances behind one listener.
@@ -40,6 +40,21 @@ impl Hosts {
         match self {
             Self::One(instance) => instance.counters(),
             Self::Shared(instances, _) => instances.counters(),
+        }
+    }
+
+    pub(super) fn announcer(&self) -> &Announcer {
+        match self {
+            Self::One(instance) => instance.announcer(),
+            Self::Shared(instances, _) => instances.announcer(),
+        }
+    }
+
+    /// The instance, where there is one only.
+    pub(super) fn only(&self) -> Option<&Arc<Instance>> {
+        match self {
+            Self::One(instance) => Some(instance),
+            Self::Shared(..) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The way from a stream to the gate: what waits where, how many at a time, and for how long.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,6 +34,7 @@ impl Passage {
         &self,
         hosts: &Hosts,
         io: IO,
+        reached: &OnceLock<Arc<Instance>>,
     ) -> Result<Connection<IO>, TurnedAway<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -42,7 +43,7 @@ impl Passage {
         let start = self.read_hello(deadline, io).await?;
         let server_name = start.client_hello().server_name().and_then(|name| name.parse().ok());
         tracing::Span::current().record("server_name", server_name.as_ref().map(HostName::as_str));
-        let answered = timeout_at(deadline, self.answer(hosts, start, server_name)).await;
+        let answered = timeout_at(deadline, self.answer(hosts, start, server_name, reached)).await;
         answered.unwrap_or_else(|_elapsed| Err(Refused::HandshakeTimeout.into()))
     }
 
@@ -72,6 +73,7 @@ impl Passage {
         hosts: &Hosts,
         start: StartHandshake<IO>,
         server_name: Option<HostName>,
+        reached: &OnceLock<Arc<Instance>>,
     ) -> Result<Connection<IO>, TurnedAway<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -81,6 +83,7 @@ impl Passage {
         let Some(asked) = route.map(|route| Arc::clone(route.instance())) else {
             return Err(handshake::nobody_answers(start, server_name));
         };
+        let _once = reached.set(Arc::clone(&asked));
         check_limits(&asked)?;
         let permit = self.permits.ask().ok_or(Refused::QueueFull)?;
         permit.granted().await;

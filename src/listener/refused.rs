@@ -92,6 +92,11 @@ impl Refused {
         }
     }
 
+    /// Why the device is not believed, where that is the reason.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        if let Self::Device(refusal) = self { Some(refusal) } else { None }
+    }
+
     /// What an error of tokio-rustls says: an error of rustls inside, or one of the stream.
     pub(super) fn of_io(error: io::Error) -> Self {
         match error.downcast::<rustls::Error>() {

@@ -243,12 +243,17 @@ impl LiveIndex {
         self.instance.word().is_active()
     }
 
-    /// Ends those whose time is over, and tells how many that were.
-    pub(super) fn end_due(&self, now: UnixTime) -> usize {
-        let mut ended = 0;
+    /// Ends those whose time is over, and tells how many of which kind that were.
+    pub(super) fn end_due(&self, now: UnixTime) -> Vec<(Ended, usize)> {
+        let mut ended: Vec<(Ended, usize)> = vec![];
         while let Some(due) = self.roster.due(now.as_secs()) {
             for (lifeline, why) in due {
-                ended += LiveChange::of(Cut::of(vec![lifeline], why)).ended;
+                let count = LiveChange::of(Cut::of(vec![lifeline], why.clone())).ended;
+                match ended.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, known)) => *known += count,
+                    None if count > 0 => ended.push((why, count)),
+                    None => {}
+                }
             }
         }
         ended
@@ -292,11 +297,11 @@ mod tests {
             }
             assert_eq!(index.len(), up.len());
         }
-        assert!(index.end_due(second(2_000)) > 0);
+        assert!(!index.end_due(second(2_000)).is_empty());
         assert_eq!(index.len(), up.len());
         up.clear();
         assert_eq!(index.len(), 0);
-        assert_eq!(index.end_due(second(10_000_000)), 0);
+        assert_eq!(index.end_due(second(10_000_000)), []);
         assert!(index.roster.is_bare());
     }
 

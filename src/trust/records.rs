@@ -7,8 +7,9 @@ use std::sync::Arc;
 ///
 /// Nearly always it is one, and that costs no list. A reader takes all out with one clone; a writer
 /// changes a list in place where no reader holds it, and else a copy.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Records<T> {
+    #[default]
     None,
     One(Arc<T>),
     Several(Arc<Vec<Arc<T>>>),
@@ -38,7 +39,7 @@ impl<T> Records<T> {
     }
 }
 
-// Derived they would be for a `T` that is cloned, or has a default, itself.
+// Derived it would be for a `T` that can be cloned itself.
 impl<T> Clone for Records<T> {
     fn clone(&self) -> Self {
         match self {
@@ -46,12 +47,6 @@ impl<T> Clone for Records<T> {
             Self::One(only) => Self::One(Arc::clone(only)),
             Self::Several(all) => Self::Several(Arc::clone(all)),
         }
-    }
-}
-
-impl<T> Default for Records<T> {
-    fn default() -> Self {
-        Self::None
     }
 }
 

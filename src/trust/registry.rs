@@ -15,6 +15,7 @@ use super::authority::Authority;
 use super::change::{Deletion, Registration, StatusChange};
 use super::cut::{Cut, LiveChange, Loss};
 use super::devices::{DeviceLimits, DeviceRegistry, Forgotten};
+use super::ended::Ended;
 use super::index::CaIndex;
 use super::lint::lint;
 use super::live::{LiveIndex, LivePolicy};
@@ -268,8 +269,8 @@ impl CaRegistry {
         if self.live.is_open() { Ok(()) } else { Err(Refusal::InstanceRemoved) }
     }
 
-    /// Ends the connections whose time is over; tells how many.
-    pub(crate) fn end_due(&self, now: UnixTime) -> usize {
+    /// Ends the connections whose time is over; tells why, and how many.
+    pub(crate) fn end_due(&self, now: UnixTime) -> Vec<(Ended, usize)> {
         self.live.end_due(now)
     }
 
