@@ -347,6 +347,12 @@ impl Identity {
     }
 }
 
+/// Under which serial number a device is recorded.
+pub(crate) fn device_serial(device: &Identity) -> SerialNumber {
+    let (_, certificate) = X509Certificate::from_der(device.end_entity()).unwrap();
+    SerialNumber::from_der_content(certificate.raw_serial()).unwrap()
+}
+
 /// The PEM text of one section.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     pem::encode(&pem::Pem::new(label, der))
@@ -558,6 +564,39 @@ impl Door {
     pub(crate) fn delete(&self, ca: &TestCa) -> control::DeleteCaCertificateResponse {
         let mqtt_instance_id = self.instance.id().clone();
         let operation = mqtls::DeleteCaCertificate { mqtt_instance_id, sn: ca.serial() };
+        operation.apply(&self.instances, &Caller::local()).unwrap()
+    }
+
+    pub(crate) fn activate_device(
+        &self,
+        ca: &TestCa,
+        device: &Identity,
+    ) -> control::ActiveDeviceCertificateResponse {
+        let mqtt_instance_id = self.instance.id().clone();
+        let (ca_sn, device_sn) = (ca.serial(), device_serial(device));
+        let operation = mqtls::ActiveDeviceCertificate { mqtt_instance_id, ca_sn, device_sn };
+        operation.apply(&self.instances, &Caller::local()).unwrap()
+    }
+
+    pub(crate) fn deactivate_device(
+        &self,
+        ca: &TestCa,
+        device: &Identity,
+    ) -> control::InactivateDeviceCertificateResponse {
+        let mqtt_instance_id = self.instance.id().clone();
+        let (ca_sn, device_sn) = (ca.serial(), device_serial(device));
+        let operation = mqtls::InactivateDeviceCertificate { mqtt_instance_id, ca_sn, device_sn };
+        operation.apply(&self.instances, &Caller::local()).unwrap()
+    }
+
+    pub(crate) fn delete_device(
+        &self,
+        ca: &TestCa,
+        device: &Identity,
+    ) -> control::DeleteDeviceCertificateResponse {
+        let mqtt_instance_id = self.instance.id().clone();
+        let (ca_sn, device_sn) = (ca.serial(), device_serial(device));
+        let operation = mqtls::DeleteDeviceCertificate { mqtt_instance_id, ca_sn, device_sn };
         operation.apply(&self.instances, &Caller::local()).unwrap()
     }
 

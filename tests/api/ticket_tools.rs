@@ -15,7 +15,7 @@ use rustls::{ClientConfig, HandshakeKind, NamedGroup, SignatureScheme};
 use rustls_pki_types::ServerName;
 use tokio::io::DuplexStream;
 
-use crate::support::{Door, Log};
+use crate::support::{Door, Identity, Log, device_serial};
 
 /// Comes to the door, goes through, and tells how the handshake went.
 pub(crate) async fn come(
@@ -58,6 +58,14 @@ impl Declines {
 
 /// Why a ticket is declined that rests on a CA whose record is gone.
 pub(crate) const CA_DELETED: &str = "a CA on the device's path was deleted";
+
+/// Why a ticket is declined that names a device's record which is gone, or was never made.
+pub(crate) const DEVICE_DELETED: &str = "the device's record was deleted, or never made";
+
+/// Why a ticket is declined that names a device's record which is another than it was.
+pub(crate) fn device_changed(device: &Identity) -> String {
+    format!("the record of device {} changed", device_serial(device))
+}
 
 /// Keys for tickets that belong to no instance.
 pub(crate) fn keys() -> Arc<dyn ProducesTickets> {

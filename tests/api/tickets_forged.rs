@@ -17,7 +17,8 @@ use crate::support::{
     Door, Identity, TestCa, VERSIONS, Visit, client, client_of, provider, record,
 };
 use crate::ticket_tools::{
-    Declines, Glass, apart, careless_of_names, come, come_as, joined, sealed_by, switch_certificate,
+    DEVICE_DELETED, Declines, Glass, apart, careless_of_names, come, come_as, device_changed,
+    joined, sealed_by, switch_certificate,
 };
 
 const UNREADABLE: &str = "it says nothing that can be read";
@@ -80,7 +81,8 @@ async fn r09_a_ticket_under_another_name_with_another_certificate_is_the_certifi
         let (kind, connection) = come_as(&door, &client, "other.test").await;
         assert_eq!(kind, Full);
         assert_eq!(connection.device().unwrap().common_name(), Some("thief"));
-        assert_eq!(leaf_in(&glass.last()), *thief.end_entity());
+        let sealed = glass.last();
+        assert_eq!(record_in(apart(&sealed).1), record_in(apart(&own).1));
     }
 }
 
@@ -89,41 +91,127 @@ fn names_a_device(plain: &[u8]) -> bool {
     apart(plain).1[0] & 0x0f != 0
 }
 
-/// The certificate at the place that the binding names.
-fn leaf_in(plain: &[u8]) -> CertificateDer<'_> {
-    let (session, binding) = apart(plain);
-    let [start, length] = [0, 2].map(|at| {
-        let place = &binding[LEAF][at..at + 2];
-        usize::from(u16::from_be_bytes(place.try_into().unwrap()))
-    });
-    session[start..start + length].into()
+/// The order and the word of the device's record that a binding names.
+fn record_in(binding: &[u8]) -> (u64, u64) {
+    let (order, behind) = number(&binding[RECORD..]);
+    (order, number(behind).0)
+}
+
+/// A number that stands behind its length, and what is behind it.
+fn number(octets: &[u8]) -> (u64, &[u8]) {
+    let (number, behind) = octets[1..].split_at(octets[0].into());
+    (number.iter().fold(0, |value, octet| value << 8 | u64::from(*octet)), behind)
+}
+
+/// A binding that names another record.
+fn naming(binding: &[u8], (order, word): (u64, u64)) -> Vec<u8> {
+    let written = |number: u64| {
+        let octets: Vec<u8> = number.to_be_bytes().into_iter().skip_while(|it| *it == 0).collect();
+        [&[u8::try_from(octets.len()).unwrap()], &octets[..]].concat()
+    };
+    [&binding[..RECORD], &written(order), &written(word), behind_record(binding)].concat()
+}
+
+/// From the last second of the path on.
+fn behind_record(binding: &[u8]) -> &[u8] {
+    number(number(&binding[RECORD..]).1).1
 }
 
 #[tokio::test]
 async fn r09_a_resumed_session_is_its_own_devices_or_nobodys() {
+    type Forge = fn(&[u8], &[u8]) -> Vec<u8>;
+    let all: Forge = |_, theirs| theirs.to_vec();
+    let record: Forge = |mine, theirs| naming(mine, record_in(theirs));
     for version in VERSIONS {
-        let (door, glass, device) = of_glass(ClientAuth::Optional);
-        let other = TestCa::root("others");
-        door.register(&other, Active).unwrap();
-        // Its certificate is longer, and so what stands at its place in the session is not one.
-        let others = [Some(other.device("another device")), None];
-        for (mine, theirs) in [
-            (Some(&device), others[0].as_ref()),
-            (Some(&device), others[1].as_ref()),
-            (None, Some(&device)),
+        let (door, glass, _) = of_glass(ClientAuth::Optional);
+        let [ca, another] = ["ours", "theirs"].map(TestCa::root);
+        for ca in [&ca, &another] {
+            door.register(ca, Active).unwrap();
+        }
+        let device = ca.device("device");
+        let of_the_same_ca = ca.device("other");
+        let of_another_ca = another.device("device");
+        for (mine, theirs, forge) in [
+            (Some(&device), Some(&of_the_same_ca), all),
+            (Some(&device), Some(&of_the_same_ca), record),
+            (Some(&device), Some(&of_another_ca), all),
+            (Some(&device), Some(&of_another_ca), record),
+            (Some(&device), None, all),
+            (None, Some(&device), all),
         ] {
             glass.change(|plain| plain);
             come(&door, &client(theirs, version)).await;
-            let mut binding = apart(&glass.last()).1.to_vec();
-            if mine.is_none() {
-                // It would lie behind the session, which is short.
-                binding[LEAF].copy_from_slice(&[0, 0, 0, 1]);
-            }
+            let theirs = apart(&glass.last()).1.to_vec();
             let mine = client(mine, version);
             assert_eq!(come(&door, &mine).await.0, Full);
-            glass.change(move |plain| joined(apart(&plain).0, &binding));
+            glass.change(move |plain| {
+                let (session, mine) = apart(&plain);
+                joined(session, &forge(mine, &theirs))
+            });
             let visit = door.visit(mine, "localhost").await;
             assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
+        }
+    }
+}
+
+/// Which record a ticket names instead of its own, of its own and another's.
+type Names = fn((u64, u64), (u64, u64)) -> (u64, u64);
+
+/// What happens before, to another device of the CA.
+type Before = fn(&Door, &TestCa, &Identity);
+
+/// Why the ticket of the first is declined.
+type Reason = fn(&Identity, &Identity) -> String;
+
+#[tokio::test]
+async fn r09_a_ticket_that_names_a_record_that_is_not_as_it_says_is_declined() {
+    let gone: Reason = |_, _| DEVICE_DELETED.to_owned();
+    let mine: Reason = |mine, _| device_changed(mine);
+    let theirs: Reason = |_, theirs| device_changed(theirs);
+    let nothing: Before = |_, _, _| {};
+    let cases: [(Before, Names, Reason); 9] = [
+        (nothing, |(_, word), _| (0, word), gone),
+        (nothing, |(order, word), _| (order + 1000, word), gone),
+        (nothing, |(_, word), _| (u64::MAX, word), gone),
+        (nothing, |(order, _), (_, word)| (order, word), mine),
+        (nothing, |(_, word), (order, _)| (order, word), theirs),
+        (nothing, |(order, _), _| (order, 0), mine),
+        (|door, ca, theirs| drop(door.delete_device(ca, theirs)), |_, theirs| theirs, gone),
+        (
+            |door, ca, theirs| {
+                door.deactivate_device(ca, theirs);
+                door.activate_device(ca, theirs);
+            },
+            |_, theirs| theirs,
+            theirs,
+        ),
+        // The word that the inactive one has, unless another test drew one at the same time.
+        (
+            |door, ca, theirs| drop(door.deactivate_device(ca, theirs)),
+            |(_, last), (order, _)| (order, last + 1),
+            theirs,
+        ),
+    ];
+    for version in VERSIONS {
+        for (at, (before, names, reason)) in cases.into_iter().enumerate() {
+            let (door, glass, _) = of_glass(ClientAuth::Required);
+            let ca = TestCa::root("ours");
+            door.register(&ca, Active).unwrap();
+            let [mine, theirs] = ["mine", "theirs"].map(|name| ca.device(name));
+            come(&door, &client(Some(&theirs), version)).await;
+            let other = record_in(apart(&glass.last()).1);
+            let client = client(Some(&mine), version);
+            assert_eq!(come(&door, &client).await.0, Full);
+            before(&door, &ca, &theirs);
+            glass.change(move |plain| {
+                let (session, binding) = apart(&plain);
+                joined(session, &naming(binding, names(record_in(binding), other)))
+            });
+            let mut declines = Declines::watch();
+            let (kind, connection) = come(&door, &client).await;
+            assert_eq!(kind, Full, "case {at}");
+            assert_eq!(connection.device().unwrap().common_name(), Some("mine"));
+            assert_eq!(declines.take(), [reason(&mine, &theirs)], "case {at}");
         }
     }
 }
@@ -147,10 +235,10 @@ async fn r04_an_anonymous_ticket_is_declined_where_a_certificate_is_required() {
 /// Of the binding, with the octet before them that holds its version and the number of CAs.
 const INCARNATION_AND_TIME: usize = 1 + 8 + 5;
 const TIME: Range<usize> = 9..14;
-/// Where the device's certificate begins in the session, and how long it is.
-const LEAF: Range<usize> = 14..18;
-/// Before the path.
-const LAST_SECOND: Range<usize> = 18..23;
+/// Where the device's record begins: its order and its word, each behind its length.
+const RECORD: usize = INCARNATION_AND_TIME;
+/// How long the last second is, which stands behind the record and before the path.
+const LAST_SECOND: usize = 5;
 
 #[tokio::test]
 async fn whatever_octet_of_a_binding_is_another_nobody_comes_in_as_somebody_else() {
@@ -160,29 +248,26 @@ async fn whatever_octet_of_a_binding_is_another_nobody_comes_in_as_somebody_else
         let (_, connection) = come(&door, &first).await;
         let sha256 = connection.device().unwrap().sha256();
         let sealed = glass.last();
-        let length = apart(&sealed).1.len();
-        assert_eq!(leaf_in(&sealed), *device.end_entity());
+        let binding = apart(&sealed).1;
+        let length = binding.len();
+        let end = length - behind_record(binding).len() + LAST_SECOND;
         for (at, flip) in (0..length).flat_map(|at| [(at, 1), (at, 0x80)]) {
             glass.change(|plain| plain);
             let client = client(Some(&device), version);
             assert_eq!(come(&door, &client).await.0, Full);
+            assert_eq!(apart(&glass.last()).1, binding);
             glass.change(move |plain| {
                 let (session, binding) = apart(&plain);
                 let mut binding = binding.to_vec();
                 binding[at] ^= flip;
                 joined(session, &binding)
             });
-            let visit = door.visit(client, "localhost").await;
-            if LEAF.contains(&at) && visit.server.is_err() {
-                assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
-                continue;
-            }
-            let (kind, admitted) = how(visit).await;
+            let (kind, admitted) = how(door.visit(client, "localhost").await).await;
             assert_eq!(admitted, sha256);
             // A time that is later or earlier may be good, too, and under which number the CA's
             // certificate came is for those to know who seal it.
-            let times = TIME.contains(&at) || LAST_SECOND.contains(&at);
-            let may_resume = times || at == LAST_SECOND.end;
+            let times = TIME.contains(&at) || (end - LAST_SECOND..end).contains(&at);
+            let may_resume = times || at == end;
             assert!(may_resume || kind == Full, "octet {at} of {length}");
         }
     }
@@ -232,29 +317,28 @@ async fn a_plain_text_that_is_cut_short_or_goes_on_is_declined() {
 }
 
 #[tokio::test]
-async fn r09_other_octets_than_the_certificate_are_nobodys() {
-    // One octet before it, one behind it, one more, one fewer, none.
-    type Place = fn(u16, u16) -> (u16, u16);
-    let places: [Place; 5] = [
-        |start, length| (start - 1, length),
-        |start, length| (start + 1, length),
-        |start, length| (start, length + 1),
-        |start, length| (start, length - 1),
-        |start, _| (start, 0),
+async fn r09_a_session_of_other_octets_than_the_records_certificate_is_nobodys() {
+    let changes: [fn(&[u8]) -> Vec<u8>; 9] = [
+        |der| other_at(der, 0),
+        |der| other_at(der, der.len() / 2),
+        |der| other_at(der, der.len() - 1),
+        |der| der[1..].to_vec(),
+        |der| der[..der.len() - 1].to_vec(),
+        |der| [&[0], der].concat(),
+        |der| [der, &[0]].concat(),
+        |der| der[..1].to_vec(),
+        |_| vec![],
     ];
     for version in VERSIONS {
-        for place in places {
-            let (door, glass, device) = of_glass(ClientAuth::Required);
+        let (door, glass, device) = of_glass(ClientAuth::Required);
+        for change in changes {
+            glass.change(|plain| plain);
             let client = client(Some(&device), version);
             assert_eq!(come(&door, &client).await.0, Full);
+            let (chain, other) = (device.chain.clone(), change(device.end_entity()));
             glass.change(move |plain| {
                 let (session, binding) = apart(&plain);
-                let mut binding = binding.to_vec();
-                let number = |at: usize| u16::from_be_bytes([binding[at], binding[at + 1]]);
-                let (start, length) = place(number(LEAF.start), number(LEAF.start + 2));
-                binding[LEAF]
-                    .copy_from_slice(&[start.to_be_bytes(), length.to_be_bytes()].concat());
-                joined(session, &binding)
+                joined(&with_chain(session, &chain, &[&other]), binding)
             });
             let visit = door.visit(client, "localhost").await;
             assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
@@ -262,26 +346,43 @@ async fn r09_other_octets_than_the_certificate_are_nobodys() {
     }
 }
 
+fn other_at(octets: &[u8], at: usize) -> Vec<u8> {
+    let mut octets = octets.to_vec();
+    octets[at] ^= 1;
+    octets
+}
+
+/// A session with another chain than it has.
+fn with_chain(session: &[u8], old: &[CertificateDer<'_>], new: &[&[u8]]) -> Vec<u8> {
+    let three =
+        |body: &[u8]| [&u32::try_from(body.len()).unwrap().to_be_bytes()[1..], body].concat();
+    let old: Vec<u8> = old.iter().flat_map(|der| three(der)).collect();
+    let new: Vec<u8> = new.iter().flat_map(|der| three(der)).collect();
+    let (old, new) = (three(&old), three(&new));
+    let start = session.windows(old.len()).position(|it| it == old).unwrap();
+    [&session[..start], &new, &session[start + old.len()..]].concat()
+}
+
 #[tokio::test]
-async fn r09_an_intermediate_at_the_place_of_the_device_is_nobodys() {
+async fn r09_a_session_in_which_the_device_does_not_come_first_is_nobodys() {
     for version in VERSIONS {
-        let (door, glass, _) = of_glass(ClientAuth::Required);
-        let root = TestCa::root("root");
-        let sub = root.child("sub");
-        door.register(&root, Active).unwrap();
-        let client = client(Some(&sub.device("device").with_chain(&[&sub])), version);
-        assert_eq!(come(&door, &client).await.0, Full);
-        let intermediate = sub.der.clone();
-        glass.change(move |plain| {
-            let (session, binding) = apart(&plain);
-            let start = session.windows(intermediate.len()).position(|it| it == &*intermediate);
-            let place = [start.unwrap(), intermediate.len()].map(|it| u16::try_from(it).unwrap());
-            let mut binding = binding.to_vec();
-            binding[LEAF].copy_from_slice(&place.map(u16::to_be_bytes).concat());
-            joined(session, &binding)
-        });
-        let visit = door.visit(client, "localhost").await;
-        assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
+        for and_behind_it in [false, true] {
+            let (door, glass, _) = of_glass(ClientAuth::Required);
+            let root = TestCa::root("root");
+            let sub = root.child("sub");
+            door.register(&root, Active).unwrap();
+            let device = sub.device("device").with_chain(&[&sub]);
+            let client = client(Some(&device), version);
+            assert_eq!(come(&door, &client).await.0, Full);
+            glass.change(move |plain| {
+                let (session, binding) = apart(&plain);
+                let [leaf, sub] = device.chain.as_slice() else { unreachable!() };
+                let chain: &[&[u8]] = if and_behind_it { &[sub, leaf] } else { &[sub] };
+                joined(&with_chain(session, &device.chain, chain), binding)
+            });
+            let visit = door.visit(client, "localhost").await;
+            assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
+        }
     }
 }
 
