@@ -8,6 +8,7 @@ mod claims;
 mod client_auth;
 mod control;
 mod device;
+mod device_tickets;
 mod drain;
 mod farewell;
 mod flood;
