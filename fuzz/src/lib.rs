@@ -8,6 +8,7 @@ pub mod client_chain;
 pub mod der;
 pub mod name_pattern;
 pub mod pem;
+pub mod revocation_list;
 pub mod serial;
 pub mod sni_config;
 pub mod ticket;

@@ -45,6 +45,18 @@ fn kept_client_chains_hold() {
 }
 
 #[test]
+fn kept_revocation_lists_hold() {
+    each("revocation_list", |name, input| {
+        let taken = targets::revocation_list::run(input);
+        match name.split('_').next() {
+            Some("taken") => assert!(taken, "{name}"),
+            Some("refused") => assert!(!taken, "{name}"),
+            Some(_) | None => {}
+        }
+    });
+}
+
+#[test]
 fn kept_tickets_hold() {
     use targets::ticket::Outcome;
     each("ticket", |name, input| {

@@ -10,10 +10,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mqtls::SerialNumber;
 use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, SanType,
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints,
+    RevocationReason, SanType,
 };
 
+use crate::list_draft::{ListDraft, entry, entry_with, extension, sequence, time};
 use crate::support::{Identity, NOW, TestCa, date, key, pem, rsa_key};
 
 #[test]
@@ -41,6 +44,59 @@ fn fuzz_fixtures_are_made() {
         write(&format!("seeds/der/key_{name}"), &server.key.serialize_der());
         write(&format!("seeds/pem/server_{name}"), server.pem().as_bytes());
     }
+}
+
+#[test]
+#[ignore = "replaces files of the repository"]
+fn fuzz_lists_are_made() {
+    let ca = TestCa::root("fleet");
+    let der = |name: &str, der: &[u8]| {
+        write(&format!("seeds/revocation_list/{name}"), &[&[0], der].concat());
+    };
+    let serials = ["00", "7f", "ff", "1002", "f0e1d2c3b4a5968778695a4b3c2d1e0f12345678"];
+    let serials = serials.map(|text| text.parse::<SerialNumber>().unwrap());
+    let list = ca.list(0x1a, &serials, |list| {
+        let reasons = [RevocationReason::CertificateHold, RevocationReason::KeyCompromise];
+        for (entry, reason) in list.revoked_certs.iter_mut().zip(reasons) {
+            entry.reason_code = Some(reason);
+            entry.invalidity_date = Some(date(NOW));
+        }
+    });
+    der("taken_five_entries", &list);
+    der("taken_no_entries", &ca.list(1, &[], |_| {}));
+    der("taken_until_2060", &ca.list(1, &[], |list| list.next_update = date(2_840_140_800)));
+    let text = pem("X509 CRL", &ca.list(1, &serials, |_| {}));
+    write("seeds/revocation_list/taken_pem", &[b"\x01", text.as_bytes()].concat());
+
+    let drafted = |name: &str, change: fn(&mut ListDraft)| {
+        let mut draft = ListDraft::by("fleet");
+        change(&mut draft);
+        der(name, &draft.signed_by(&ca));
+    };
+    drafted("taken_without_number", |list| list.extensions = vec![any_extension(35, false)]);
+    drafted("taken_twice_and_negative", |list| {
+        list.entries = [&[2][..], &[0, 2], &[0xff], &[1; 65]].map(entry).to_vec();
+    });
+    drafted("taken_long_serials", |list| {
+        list.entries = [&[1; 21][..], &[1; 64], &[2; 21]].map(entry).to_vec();
+    });
+    drafted("taken_unknown_extensions", |list| {
+        list.entries = vec![entry_with(&[1], &[any_extension(99, false)])];
+        list.extensions.push(any_extension(99, false));
+    });
+    drafted("refused_delta", |list| list.extensions.push(any_extension(27, true)));
+    drafted("refused_partial", |list| list.extensions.push(any_extension(28, true)));
+    drafted("refused_unknown", |list| list.extensions.push(any_extension(99, true)));
+    drafted("refused_indirect", |list| {
+        list.entries = vec![entry_with(&[1], &[any_extension(29, true)])];
+    });
+    drafted("refused_next_update_first", |list| list.next_update = time("250101000000Z"));
+    drafted("refused_without_next_update", |list| list.next_update.clear());
+}
+
+/// An extension of RFC 5280 by the last number of its object identifier, around an empty sequence.
+fn any_extension(number: u8, critical: bool) -> Vec<u8> {
+    extension(&[0x55, 0x1d, number], critical, &sequence(&[]))
 }
 
 struct Cas {
