@@ -10,8 +10,7 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 
 use crate::line::on_versions;
 use crate::support::{
-    Door, Examinations, HeldHandshake, Identity, TestCa, VERSIONS, client, device_serial,
-    in_small_records,
+    Door, Examinations, HeldHandshake, Identity, TestCa, VERSIONS, client, in_small_records,
 };
 use crate::ticket_tools::{DEVICE_DELETED, Declines, come, device_changed};
 
@@ -88,7 +87,7 @@ impl Fleet {
     }
 
     fn serial(&self) -> mqtls::SerialNumber {
-        device_serial(&self.device)
+        self.device.serial()
     }
 
     fn changed(&self) -> String {
@@ -207,8 +206,7 @@ async fn r02_a_device_that_is_inactive_under_one_ca_does_not_resume_through_anot
         }
         let mut declines = Declines::watch();
         door.deactivate_device(&root, &device);
-        let inactive =
-            Refusal::InactiveDevice { ca_serial: sub.serial(), serial: device_serial(&device) };
+        let inactive = Refusal::InactiveDevice { ca_serial: sub.serial(), serial: device.serial() };
         let visit = door.visit(client.clone(), "localhost").await;
         assert_eq!(visit.not_believed(), inactive);
         assert_eq!(declines.take(), [device_changed(&device)]);

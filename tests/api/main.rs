@@ -9,6 +9,7 @@ mod client_auth;
 mod control;
 mod device;
 mod device_tickets;
+mod devices;
 mod drain;
 mod farewell;
 mod flood;

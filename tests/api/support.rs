@@ -347,12 +347,6 @@ impl Identity {
     }
 }
 
-/// Under which serial number a device is recorded.
-pub(crate) fn device_serial(device: &Identity) -> SerialNumber {
-    let (_, certificate) = X509Certificate::from_der(device.end_entity()).unwrap();
-    SerialNumber::from_der_content(certificate.raw_serial()).unwrap()
-}
-
 /// The PEM text of one section.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     pem::encode(&pem::Pem::new(label, der))
@@ -573,7 +567,7 @@ impl Door {
         device: &Identity,
     ) -> control::ActiveDeviceCertificateResponse {
         let mqtt_instance_id = self.instance.id().clone();
-        let (ca_sn, device_sn) = (ca.serial(), device_serial(device));
+        let (ca_sn, device_sn) = (ca.serial(), device.serial());
         let operation = mqtls::ActiveDeviceCertificate { mqtt_instance_id, ca_sn, device_sn };
         operation.apply(&self.instances, &Caller::local()).unwrap()
     }
@@ -584,7 +578,7 @@ impl Door {
         device: &Identity,
     ) -> control::InactivateDeviceCertificateResponse {
         let mqtt_instance_id = self.instance.id().clone();
-        let (ca_sn, device_sn) = (ca.serial(), device_serial(device));
+        let (ca_sn, device_sn) = (ca.serial(), device.serial());
         let operation = mqtls::InactivateDeviceCertificate { mqtt_instance_id, ca_sn, device_sn };
         operation.apply(&self.instances, &Caller::local()).unwrap()
     }
@@ -595,7 +589,7 @@ impl Door {
         device: &Identity,
     ) -> control::DeleteDeviceCertificateResponse {
         let mqtt_instance_id = self.instance.id().clone();
-        let (ca_sn, device_sn) = (ca.serial(), device_serial(device));
+        let (ca_sn, device_sn) = (ca.serial(), device.serial());
         let operation = mqtls::DeleteDeviceCertificate { mqtt_instance_id, ca_sn, device_sn };
         operation.apply(&self.instances, &Caller::local()).unwrap()
     }

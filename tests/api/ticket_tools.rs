@@ -15,7 +15,7 @@ use rustls::{ClientConfig, HandshakeKind, NamedGroup, SignatureScheme};
 use rustls_pki_types::ServerName;
 use tokio::io::DuplexStream;
 
-use crate::support::{Door, Identity, Log, device_serial};
+use crate::support::{Door, Identity, Log};
 
 /// Comes to the door, goes through, and tells how the handshake went.
 pub(crate) async fn come(
@@ -64,7 +64,7 @@ pub(crate) const DEVICE_DELETED: &str = "the device's record was deleted, or nev
 
 /// Why a ticket is declined that names a device's record which is another than it was.
 pub(crate) fn device_changed(device: &Identity) -> String {
-    format!("the record of device {} changed", device_serial(device))
+    format!("the record of device {} changed", device.serial())
 }
 
 /// Keys for tickets that belong to no instance.
