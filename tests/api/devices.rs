@@ -577,3 +577,23 @@ async fn an_inactive_ca_says_so_before_an_inactive_device_does() {
     door.register(&ca, Inactive).unwrap();
     assert_eq!(door.instance.trust().device_count(), 0);
 }
+
+#[tokio::test]
+async fn a_dry_run_of_a_deletion_says_what_it_would_do_and_does_nothing() {
+    let (door, ca) = known_fleet();
+    let device = ca.device("device");
+    let operation = mqtls::DeleteDeviceCertificate {
+        mqtt_instance_id: door.instance.id().clone(),
+        ca_sn: ca.serial(),
+        device_sn: device.serial(),
+    };
+    let unknown = operation.dry_run(&door.instances, &Caller::local()).unwrap_err();
+    assert_eq!(unknown.code(), ErrorCode::FindDeviceBySnError);
+    let mut line = Line::up(&door, Some(&device), VERSIONS[1]).await;
+    let foreseen = operation.dry_run(&door.instances, &Caller::local()).unwrap();
+    assert_eq!(count(foreseen.connections), (1, 0));
+    line.exchange().await;
+    assert_eq!(door.instance.trust().device_count(), 1);
+    let done = operation.apply(&door.instances, &Caller::local()).unwrap();
+    assert_eq!(done.connections, foreseen.connections);
+}
