@@ -1,5 +1,7 @@
 //! Handshakes over an in-memory stream, of which the server's part is timed.
 
+#![allow(dead_code, reason = "each bench that includes this file uses a part of it")]
+
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;

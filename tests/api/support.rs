@@ -149,12 +149,22 @@ impl TestCa {
         name: &str,
         change: impl FnOnce(&mut CertificateParams),
     ) -> Identity {
+        self.device_over(Arc::new(KeyPair::generate().unwrap()), name, change)
+    }
+
+    /// A device's certificate over a key that exists.
+    pub(crate) fn device_over(
+        &self,
+        key: Arc<KeyPair>,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
-        self.issue(&params, Arc::new(KeyPair::generate().unwrap()))
+        self.issue(&params, key)
     }
 
     /// A server's certificate for these names, with a P-256 key.

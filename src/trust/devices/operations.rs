@@ -43,10 +43,11 @@ impl DeviceRegistry {
         if self.len() >= self.max_devices() {
             return Err(RegisterDeviceError::TooManyDevices(self.max_devices()));
         }
-        let alike = self.alike(device.certificate());
+        let signed = self.hash_signed(device.certificate());
+        let alike = self.alike(signed, device.certificate());
         let allowed = status == DeviceStatus::Active && alike.iter().all(|it| is_active(it));
         let word = Word::draw(if allowed { CaStatus::Active } else { CaStatus::Inactive });
-        let record = RecordedDevice::new(device, authority, self.draw_order(), word);
+        let record = RecordedDevice::new(device, authority, signed, (self.draw_order(), word));
         record.set_status(status);
         let record = Arc::new(record);
         self.insert(&mut ledger, &record);
@@ -82,7 +83,7 @@ impl DeviceRegistry {
     ) -> Option<DeviceChange> {
         let _ledger = self.ledger();
         let record = self.get(ca, serial)?;
-        let alike = self.alike(record.certificate());
+        let alike = self.alike(record.signed(), record.certificate());
         let others_are_active = alike.iter().all(|it| Arc::ptr_eq(it, &record) || is_active(it));
         let cut = match status {
             DeviceStatus::Active => Cut::default(),
@@ -166,7 +167,7 @@ impl DeviceRegistry {
     /// Holds the records of one certificate against each other: where one is inactive none lets the
     /// device in, and what came in on any of them ends.
     fn settle(&self, record: &RecordedDevice) -> Cut {
-        let alike = self.alike(record.certificate());
+        let alike = self.alike(record.signed(), record.certificate());
         let allowed = alike.iter().all(|it| is_active(it));
         alike.iter().for_each(|it| it.let_in(allowed));
         if allowed {
@@ -177,7 +178,7 @@ impl DeviceRegistry {
     }
 
     fn also_under(&self, record: &Arc<RecordedDevice>) -> Vec<SerialNumber> {
-        let alike = self.alike(record.certificate());
+        let alike = self.alike(record.signed(), record.certificate());
         let others = alike.iter().filter(|it| !Arc::ptr_eq(it, record));
         others.map(|it| it.ca_serial().clone()).collect()
     }

@@ -39,6 +39,8 @@ pub struct RecordedDevice {
     authority: Arc<Authority>,
     serial: SerialNumber,
     certificate: Arc<[u8]>,
+    /// The hash of what the CA signed of the certificate, by which its other records are found.
+    signed: u64,
     /// When it was recorded, counted per instance from 1. Never comes back.
     order: u64,
     /// Whether it lets the device in: it is active, and so is each other record of the certificate.
@@ -57,11 +59,17 @@ pub struct RecordedDevice {
 
 impl RecordedDevice {
     /// A record whose word was drawn before.
-    pub(super) fn new(device: &Device, authority: &Arc<Authority>, order: u64, word: Word) -> Self {
+    pub(super) fn new(
+        device: &Device,
+        authority: &Arc<Authority>,
+        signed: u64,
+        (order, word): (u64, Word),
+    ) -> Self {
         Self {
             authority: Arc::clone(authority),
             serial: device.serial().clone(),
             certificate: Arc::clone(device.certificate()),
+            signed,
             order,
             state: State::with(word),
             first_word: word,
@@ -125,6 +133,10 @@ impl RecordedDevice {
 
     pub(in crate::trust) fn certificate(&self) -> &Arc<[u8]> {
         &self.certificate
+    }
+
+    pub(super) fn signed(&self) -> u64 {
+        self.signed
     }
 
     pub(in crate::trust) fn order(&self) -> u64 {

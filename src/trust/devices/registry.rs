@@ -135,7 +135,9 @@ impl DeviceRegistry {
         if let Some(seen) = self.look_up(device, &ca.authority, moment)? {
             return Ok((seen, false));
         }
-        let record = Arc::new(RecordedDevice::new(device, &ca.authority, order, word));
+        let signed = self.hash_signed(device.certificate());
+        let record = RecordedDevice::new(device, &ca.authority, signed, (order, word));
+        let record = Arc::new(record);
         self.insert(&mut ledger, &record);
         Ok((SeenDevice { record, word }, true))
     }
@@ -155,7 +157,8 @@ impl DeviceRegistry {
             return self.see(record, moment).map(Some);
         }
         self.check_not_deleted(&pair, moment)?;
-        let alike = self.alike(device.certificate());
+        let signed = self.hash_signed(device.certificate());
+        let alike = self.alike(signed, device.certificate());
         if let Some(record) = alike.iter().find(|record| !is_active(record)) {
             return Err(inactive(record));
         }
@@ -210,18 +213,22 @@ impl DeviceRegistry {
     }
 
     /// The records of a certificate, in the order in which they were made.
-    pub(super) fn alike(&self, certificate: &[u8]) -> Vec<Arc<RecordedDevice>> {
-        let signed = signed_part(certificate);
-        let Some(records) = self.by_certificate.get(&self.hasher.hash_one(signed)) else {
-            return vec![];
+    pub(super) fn alike(&self, signed: u64, certificate: &[u8]) -> Vec<Arc<RecordedDevice>> {
+        let records = self.by_certificate.get(&signed).map(|records| Records::clone(&records));
+        let is_alike = |record: &&Arc<RecordedDevice>| {
+            let other = record.certificate();
+            **other == *certificate || signed_part(other) == signed_part(certificate)
         };
-        let is_alike = |record: &&Arc<RecordedDevice>| signed_part(record.certificate()) == signed;
-        records.iter().filter(is_alike).cloned().collect()
+        records.unwrap_or_default().iter().filter(is_alike).cloned().collect()
+    }
+
+    /// As records keep it.
+    pub(super) fn hash_signed(&self, certificate: &[u8]) -> u64 {
+        self.hasher.hash_one(signed_part(certificate))
     }
 
     pub(super) fn insert(&self, ledger: &mut Ledger, record: &Arc<RecordedDevice>) {
-        let certificate = self.hasher.hash_one(signed_part(record.certificate()));
-        self.by_certificate.entry(certificate).or_default().value_mut().add(record);
+        self.by_certificate.entry(record.signed()).or_default().value_mut().add(record);
         self.by_order.insert(record.order(), Arc::clone(record));
         self.by_pair.insert(Pair::of(record), Arc::clone(record));
         ledger.insert(place(record), Arc::clone(record));
@@ -231,17 +238,17 @@ impl DeviceRegistry {
 
     /// Takes a record out that lets nobody in. Its certificate's others may do so now.
     pub(super) fn remove(&self, ledger: &mut Ledger, record: &Arc<RecordedDevice>) {
-        let certificate = self.hasher.hash_one(signed_part(record.certificate()));
-        if let Some(mut records) = self.by_certificate.get_mut(&certificate) {
+        let signed = record.signed();
+        if let Some(mut records) = self.by_certificate.get_mut(&signed) {
             records.value_mut().take_out(record);
         }
-        self.by_certificate.remove_if(&certificate, |_, records| records.is_empty());
+        self.by_certificate.remove_if(&signed, |_, records| records.is_empty());
         self.by_order.remove(&record.order());
         self.by_pair.remove(&Pair::of(record));
         ledger.remove(&place(record));
         self.len.fetch_sub(1, Ordering::SeqCst);
         record.authority().device_goes();
-        let others = self.alike(record.certificate());
+        let others = self.alike(signed, record.certificate());
         let allowed = others.iter().all(|it| is_active(it));
         others.iter().for_each(|it| it.let_in(allowed));
     }
