@@ -23,17 +23,19 @@
 //!
 //! - A handshake is answered from one certificate table, the one that was in force when it got
 //!   its permit, after its ClientHello. There is no way to change a published table.
-//! - A device reaches the broker only if every registered CA on its path was active when its
-//!   handshake began and nothing about them changed before its end. A session is resumed only
-//!   where the same is true of every CA since the full handshake that it goes back to. There is no
+//! - A device reaches the broker only if every registered CA on its path, and the device itself where
+//!   it is on record, was active when its handshake began and nothing about them changed before its
+//!   end. A session is resumed only where the same is true of all of them since the full handshake that it goes back to. There is no
 //!   early data, by which a device could be heard before that is known.
 //! - An operation does all that it says or nothing. There is no second way to change anything:
 //!   what [`Instance`] hands out are readers.
 //! - What an account wants is asked of an [`Authoriser`](control::Authoriser) before anything is
 //!   looked up, and done only to an instance of that account in the caller's region. There is no
 //!   way to call on an account's behalf without saying who decides.
-//! - A table or a registry grows by what an operator does only, never by what clients send. The
-//!   index of live connections holds those that are up, and nothing of them afterwards.
+//! - A table or a registry grows by what an operator does only, never by what clients send: but for
+//!   the records of devices, one for each certificate that a registered CA vouches for and that has
+//!   proven to be held, up to a limit. The index of live connections holds those that are up, and
+//!   nothing of them afterwards.
 //! - Every chain that is not believed is refused with the same alert, `unknown_ca`, whatever the
 //!   reason. No CA is named to clients.
 //! - All cryptography is the caller's `CryptoProvider`, and what [`Tickets`] are sealed by. There is

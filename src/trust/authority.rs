@@ -69,7 +69,8 @@ impl Authority {
         self.devices.load(Ordering::SeqCst)
     }
 
-    /// The revocation list that is in force for it.
+    /// The revocation list that is in force for it, without what its signature was checked by: it
+    /// cannot be loaded anywhere else.
     pub fn revocation_list(&self) -> Option<Arc<RevocationList>> {
         self.revocations.load_full()
     }
