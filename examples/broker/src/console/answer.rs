@@ -1,13 +1,41 @@
-//! Answers to what cannot be done, in the cloud's words and fields.
+//! Answers in the cloud's words and fields.
 
 use std::error::Error;
 
-use mqtls::OperationError;
+use mqtls::{LiveChange, OperationError, SerialNumber};
+use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 use tokio::task::JoinError;
 use uuid::Uuid;
 
-use super::line::LineError;
+use super::line::{LineError, Mode};
+
+/// What an operation came to.
+pub(super) type Outcome = Result<Value, OperationError>;
+
+/// What a change ends and leaves up, or would, and which others stay. The answer to a dry run says
+/// that it is one: in everything else it is the answer that the operation itself would give.
+pub(super) fn with_effect(
+    mut answer: Value,
+    mode: Mode,
+    connections: LiveChange,
+    (others, serials): (&str, &[SerialNumber]),
+) -> Value {
+    if let Some(fields) = answer.as_object_mut() {
+        let LiveChange { ended, kept, .. } = connections;
+        fields.insert("Connections".to_owned(), json!({ "Ended": ended, "Kept": kept }));
+        fields.insert(others.to_owned(), serials.iter().map(ToString::to_string).collect());
+        if mode == Mode::DryRun {
+            fields.insert("DryRun".to_owned(), json!("True"));
+        }
+    }
+    answer
+}
+
+/// A time as the cloud writes it.
+pub(super) fn milliseconds(time: UnixTime) -> String {
+    format!("{}000", time.as_secs())
+}
 
 /// The answer to an operation that failed: the cloud's fields, and for the operator what the
 /// cloud's fixed message does not say.
@@ -22,7 +50,7 @@ pub(super) fn error(error: &OperationError) -> Value {
 }
 
 /// The answer to an operation that the console does not have. What was typed is not repeated.
-pub(super) fn unknown(known: &[&str]) -> Value {
+pub(super) fn unknown(known: &[String]) -> Value {
     let reason = format!("known are: {}", known.join("; "));
     own_error("ApiNotSupport", "The specified API is not supported.", 404, &reason)
 }

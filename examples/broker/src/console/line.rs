@@ -75,7 +75,7 @@ pub(super) enum LineError {
         word: usize,
     },
     /// What follows `dry-run` cannot be tried.
-    #[error("`dry-run` stands before InactivateCaCertificate or DeleteCaCertificate")]
+    #[error("`dry-run` stands before an operation that `help` shows with it")]
     NoDryRun,
     /// The line is longer than any operation needs.
     #[error("the line is longer than {limit} bytes")]

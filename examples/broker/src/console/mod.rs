@@ -1,9 +1,11 @@
 //! The operator's console: one operation per line in, one line of JSON out.
 
 mod answer;
+mod authority;
 mod input;
 mod line;
 mod operation;
+mod server_names;
 
 use std::io::{self, BufRead, Write as _};
 

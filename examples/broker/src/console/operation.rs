@@ -1,127 +1,61 @@
-//! Lines as operations, and their outcomes as JSON in the cloud's words.
+//! The operations that a line may name: one row each, and `help`.
 
-use mqtls::control::{CaRecord, Parameters};
-use mqtls::{
-    ActiveCaCertificate, CaStatus, Caller, DeleteCaCertificate, InactivateCaCertificate, Instances,
-    ListCaCertificate, LiveChange, OperationError, SerialNumber, SetSniConfig,
-};
+use mqtls::control::Parameters;
+use mqtls::{Caller, Instances};
 use serde_json::{Value, json};
 
-use super::answer;
+use super::answer::{self, Outcome};
 use super::line::{Line, LineError, Mode};
+use super::{authority, server_names};
 use crate::pki::{FIRST_INSTANCE, SECOND_INSTANCE};
 
 /// Applies what a line says. Blocks.
 pub(super) fn apply(line: Line, instances: &Instances, me: &Caller) -> Value {
     let Line { mode, operation, mut parameters } = line;
+    let known = OPERATIONS.iter().find(|it| it.name == operation);
+    if mode == Mode::DryRun && !known.is_some_and(|it| it.has_dry_run) {
+        return answer::refused(&LineError::NoDryRun);
+    }
+    if operation == HELP {
+        return help();
+    }
+    let Some(known) = known else {
+        return answer::unknown(&usages());
+    };
     if !parameters.iter().any(|(name, _)| name == INSTANCE_PARAMETER) {
         parameters.push((INSTANCE_PARAMETER.to_owned(), FIRST_INSTANCE.to_owned()));
     }
-    let parameters: Parameters = parameters.into_iter().collect();
-    // An operation without a dry run never gets as far as its own arm when one is asked for.
-    let outcome = match (operation.as_str(), mode) {
-        ("InactivateCaCertificate", mode) => inactivate(&parameters, mode, instances, me),
-        ("DeleteCaCertificate", mode) => delete(&parameters, mode, instances, me),
-        (_, Mode::DryRun) => return answer::refused(&LineError::NoDryRun),
-        ("SetSniConfig", Mode::Apply) => set_sni_config(&parameters, instances, me),
-        ("ActiveCaCertificate", Mode::Apply) => active_ca_certificate(&parameters, instances, me),
-        ("ListCaCertificate", Mode::Apply) => list_ca_certificate(&parameters, instances, me),
-        ("help", Mode::Apply) => Ok(help()),
-        (_, Mode::Apply) => return answer::unknown(&OPERATIONS),
-    };
-    outcome.unwrap_or_else(|error| answer::error(&error))
+    let parameters = parameters.into_iter().collect();
+    (known.apply)(&parameters, mode, instances, me).unwrap_or_else(|error| answer::error(&error))
 }
 
-fn set_sni_config(from: &Parameters, to: &Instances, me: &Caller) -> Outcome {
-    let done = SetSniConfig::from_parameters(from)?.apply(to, me)?;
-    let mut answer = json!({ "RequestId": done.request_id.to_string(), "Success": "True" });
-    if let (Some(fields), false) = (answer.as_object_mut(), done.warnings.is_empty()) {
-        let warnings = done.warnings.iter().map(ToString::to_string).collect();
-        fields.insert("Warnings".to_owned(), warnings);
-    }
-    Ok(answer)
+/// One operation of the console.
+struct Operation {
+    name: &'static str,
+    /// Its parameters as `help` shows them, but for the instance.
+    parameters: &'static str,
+    /// Without one, `apply` is asked for nothing but to apply it.
+    has_dry_run: bool,
+    apply: fn(&Parameters, Mode, &Instances, &Caller) -> Outcome,
 }
 
-fn active_ca_certificate(from: &Parameters, to: &Instances, me: &Caller) -> Outcome {
-    let done = ActiveCaCertificate::from_parameters(from)?.apply(to, me)?;
-    Ok(json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() }))
-}
-
-fn inactivate(from: &Parameters, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
-    let request = InactivateCaCertificate::from_parameters(from)?;
-    let done = match mode {
-        Mode::Apply => request.apply(to, me)?,
-        Mode::DryRun => request.dry_run(to, me)?,
-    };
-    let answer = json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() });
-    Ok(with_effect(answer, mode, done.connections, &done.active_twins))
-}
-
-fn delete(from: &Parameters, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
-    let request = DeleteCaCertificate::from_parameters(from)?;
-    let done = match mode {
-        Mode::Apply => request.apply(to, me)?,
-        Mode::DryRun => request.dry_run(to, me)?,
-    };
-    let answer = json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() });
-    Ok(with_effect(answer, mode, done.connections, &done.active_twins))
-}
-
-/// What a change ends and leaves up, or would. The answer to a dry run says that it is one: in
-/// everything else it is the answer that the operation itself would give.
-fn with_effect(
-    mut answer: Value,
-    mode: Mode,
-    connections: LiveChange,
-    active_twins: &[SerialNumber],
-) -> Value {
-    if let Some(fields) = answer.as_object_mut() {
-        let LiveChange { ended, kept, .. } = connections;
-        let connections = json!({ "Ended": ended, "Kept": kept });
-        fields.insert("Connections".to_owned(), connections);
-        let active_twins = active_twins.iter().map(ToString::to_string).collect();
-        fields.insert("ActiveTwins".to_owned(), active_twins);
-        if mode == Mode::DryRun {
-            fields.insert("DryRun".to_owned(), json!("True"));
-        }
-    }
-    answer
-}
-
-/// All pages in one answer: a console's user has no use for a cursor.
-fn list_ca_certificate(from: &Parameters, to: &Instances, me: &Caller) -> Outcome {
-    let mut request = ListCaCertificate::from_parameters(from)?;
-    let mut records = Vec::new();
-    loop {
-        let page = request.apply(to, me)?;
-        records.extend(page.authorities.iter().map(record));
-        request.after = page.next;
-        if request.after.is_none() {
-            let data = json!({ "Total": records.len(), "CaCertificateVOS": records });
-            return Ok(json!({ "RequestId": page.request_id.to_string(), "Data": data }));
-        }
+impl Operation {
+    fn usage(&self) -> String {
+        let mode = if self.has_dry_run { "[dry-run] " } else { "" };
+        let blank = if self.parameters.is_empty() { "" } else { " " };
+        let Self { name, parameters, .. } = self;
+        format!("{mode}{name}{blank}{parameters} [{INSTANCE_PARAMETER}=<instance>]")
     }
 }
 
-/// A registered CA as the cloud lists it, without its certificate: that would fill the screen.
-fn record(ca: &CaRecord) -> Value {
-    let milliseconds = |time: rustls::pki_types::UnixTime| format!("{}000", time.as_secs());
-    json!({
-        "CaName": ca.name,
-        "Sn": ca.sn.to_string(),
-        "Status": match ca.status {
-            CaStatus::Active => "1",
-            CaStatus::Inactive => "0",
-        },
-        "ValidBegin": milliseconds(ca.certificate.validity().not_before),
-        "ValidEnd": milliseconds(ca.certificate.validity().not_after),
-    })
+fn usages() -> Vec<String> {
+    OPERATIONS.iter().map(Operation::usage).chain([HELP.to_owned()]).collect()
 }
 
 fn help() -> Value {
     json!({
-        "Operations": OPERATIONS,
-        "dry-run": "before InactivateCaCertificate or DeleteCaCertificate: \
+        "Operations": usages(),
+        "dry-run": "before an operation that is shown with it: \
                     the answer that it would give, and nothing changes",
         "Connections": "how many live ones the CA had let in: Ended, or Kept where the instance \
                         keeps them; ActiveTwins: active CAs of the same name and key, through \
@@ -136,17 +70,41 @@ fn help() -> Value {
     })
 }
 
-type Outcome = Result<Value, OperationError>;
-
 const INSTANCE_PARAMETER: &str = "MqttInstanceId";
 
-const OPERATIONS: [&str; 6] = [
-    "SetSniConfig DefaultCertificate=<id> [SniConfig=<name>#<id>;...] [MqttInstanceId=<instance>]",
-    "ActiveCaCertificate Sn=<serial> [MqttInstanceId=<instance>]",
-    "[dry-run] InactivateCaCertificate Sn=<serial> [MqttInstanceId=<instance>]",
-    "[dry-run] DeleteCaCertificate Sn=<serial> [MqttInstanceId=<instance>]",
-    "ListCaCertificate [MqttInstanceId=<instance>]",
-    "help",
+const HELP: &str = "help";
+
+const OPERATIONS: [Operation; 5] = [
+    Operation {
+        name: "SetSniConfig",
+        parameters: "DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
+        has_dry_run: false,
+        apply: server_names::set_sni_config,
+    },
+    Operation {
+        name: "ActiveCaCertificate",
+        parameters: "Sn=<serial>",
+        has_dry_run: false,
+        apply: authority::activate,
+    },
+    Operation {
+        name: "InactivateCaCertificate",
+        parameters: "Sn=<serial>",
+        has_dry_run: true,
+        apply: authority::inactivate,
+    },
+    Operation {
+        name: "DeleteCaCertificate",
+        parameters: "Sn=<serial>",
+        has_dry_run: true,
+        apply: authority::delete,
+    },
+    Operation {
+        name: "ListCaCertificate",
+        parameters: "",
+        has_dry_run: false,
+        apply: authority::list,
+    },
 ];
 
 #[cfg(test)]
@@ -262,7 +220,7 @@ mod tests {
     fn the_list_begins_empty_and_help_names_every_operation() {
         let list = answer("ListCaCertificate");
         assert_eq!(list["Data"], json!({ "Total": 0, "CaCertificateVOS": [] }));
-        assert_eq!(answer("help")["Operations"], json!(OPERATIONS));
+        assert_eq!(answer("help")["Operations"], json!(usages()));
         assert_eq!(answer("help")["Instances"], json!(["mqtt-demo", "mqtt-second"]));
     }
 }

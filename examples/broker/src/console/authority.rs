@@ -1,0 +1,71 @@
+//! Operations on CAs.
+
+use mqtls::control::{CaRecord, Parameters};
+use mqtls::{
+    ActiveCaCertificate, CaStatus, Caller, DeleteCaCertificate, InactivateCaCertificate, Instances,
+    ListCaCertificate,
+};
+use serde_json::{Value, json};
+
+use super::answer::{Outcome, milliseconds, with_effect};
+use super::line::Mode;
+
+/// `ActiveCaCertificate`.
+pub(super) fn activate(from: &Parameters, _: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let done = ActiveCaCertificate::from_parameters(from)?.apply(to, me)?;
+    Ok(json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() }))
+}
+
+/// `InactivateCaCertificate`.
+pub(super) fn inactivate(from: &Parameters, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let request = InactivateCaCertificate::from_parameters(from)?;
+    let done = match mode {
+        Mode::Apply => request.apply(to, me)?,
+        Mode::DryRun => request.dry_run(to, me)?,
+    };
+    let answer = json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() });
+    Ok(with_effect(answer, mode, done.connections, (TWINS, &done.active_twins)))
+}
+
+/// `DeleteCaCertificate`.
+pub(super) fn delete(from: &Parameters, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let request = DeleteCaCertificate::from_parameters(from)?;
+    let done = match mode {
+        Mode::Apply => request.apply(to, me)?,
+        Mode::DryRun => request.dry_run(to, me)?,
+    };
+    let answer = json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() });
+    Ok(with_effect(answer, mode, done.connections, (TWINS, &done.active_twins)))
+}
+
+/// `ListCaCertificate`: all pages in one answer, since a console's user has no use for a cursor.
+pub(super) fn list(from: &Parameters, _: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let mut request = ListCaCertificate::from_parameters(from)?;
+    let mut records = Vec::new();
+    loop {
+        let page = request.apply(to, me)?;
+        records.extend(page.authorities.iter().map(record));
+        request.after = page.next;
+        if request.after.is_none() {
+            let data = json!({ "Total": records.len(), "CaCertificateVOS": records });
+            return Ok(json!({ "RequestId": page.request_id.to_string(), "Data": data }));
+        }
+    }
+}
+
+/// A registered CA as the cloud lists it, without its certificate: that would fill the screen.
+fn record(ca: &CaRecord) -> Value {
+    json!({
+        "CaName": ca.name,
+        "Sn": ca.sn.to_string(),
+        "Status": match ca.status {
+            CaStatus::Active => "1",
+            CaStatus::Inactive => "0",
+        },
+        "ValidBegin": milliseconds(ca.certificate.validity().not_before),
+        "ValidEnd": milliseconds(ca.certificate.validity().not_after),
+    })
+}
+
+/// What the answer calls the CAs through which devices stay in.
+const TWINS: &str = "ActiveTwins";
