@@ -5,13 +5,51 @@ use std::error::Error;
 use mqtls::{LiveChange, OperationError, SerialNumber};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
+use thiserror::Error;
 use tokio::task::JoinError;
 use uuid::Uuid;
 
+use super::file::FileError;
 use super::line::{LineError, Mode};
+use super::typed::TypedError;
 
 /// What an operation came to.
-pub(super) type Outcome = Result<Value, OperationError>;
+pub(super) type Outcome = Result<Value, Failure>;
+
+/// Why an operation was not applied.
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    /// The library's answer.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+    /// What was typed is none of the operation's parameters. The console reads those of an operation
+    /// that the cloud does not know.
+    #[error(transparent)]
+    Typed(#[from] TypedError),
+    /// A file that was named is not what it should be.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// One answer as one line of ASCII. A text inside may come from a certificate, and whoever made that
+/// may have put into it what moves a cursor or turns a line around. What JSON would let stand is
+/// escaped as JSON escapes the rest: whoever reads it as JSON reads the text as it is.
+pub(crate) fn printed(answer: &Value) -> String {
+    let text = answer.to_string();
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Whatever is neither stands inside of a string.
+        if character == ' ' || character.is_ascii_graphic() {
+            line.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    line
+}
 
 /// What a change ends and leaves up, or would, and which others stay. The answer to a dry run says
 /// that it is one: in everything else it is the answer that the operation itself would give.
@@ -22,8 +60,7 @@ pub(super) fn with_effect(
     (others, serials): (&str, &[SerialNumber]),
 ) -> Value {
     if let Some(fields) = answer.as_object_mut() {
-        let LiveChange { ended, kept, .. } = connections;
-        fields.insert("Connections".to_owned(), json!({ "Ended": ended, "Kept": kept }));
+        fields.insert("Connections".to_owned(), ended_or_kept(connections));
         fields.insert(others.to_owned(), serials.iter().map(ToString::to_string).collect());
         if mode == Mode::DryRun {
             fields.insert("DryRun".to_owned(), json!("True"));
@@ -32,14 +69,33 @@ pub(super) fn with_effect(
     answer
 }
 
+/// What becomes of live connections.
+pub(super) fn ended_or_kept(LiveChange { ended, kept, .. }: LiveChange) -> Value {
+    json!({ "Ended": ended, "Kept": kept })
+}
+
+/// A yes or no as the cloud writes it.
+pub(super) fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "True" } else { "False" }
+}
+
 /// A time as the cloud writes it.
 pub(super) fn milliseconds(time: UnixTime) -> String {
     format!("{}000", time.as_secs())
 }
 
+/// The answer to an operation that was not applied.
+pub(super) fn failure(failure: &Failure) -> Value {
+    match failure {
+        Failure::Operation(failed) => error(failed),
+        Failure::Typed(typed) => bad_parameter(&with_causes(typed)),
+        Failure::File(file) => bad_parameter(&with_causes(file)),
+    }
+}
+
 /// The answer to an operation that failed: the cloud's fields, and for the operator what the
 /// cloud's fixed message does not say.
-pub(super) fn error(error: &OperationError) -> Value {
+fn error(error: &OperationError) -> Value {
     json!({
         "RequestId": error.request_id().to_string(),
         "Code": error.code().to_string(),
@@ -57,8 +113,12 @@ pub(super) fn unknown(known: &[String]) -> Value {
 
 /// The answer to a line that is no operation.
 pub(super) fn refused(error: &LineError) -> Value {
+    bad_parameter(&error.to_string())
+}
+
+fn bad_parameter(reason: &str) -> Value {
     let message = "Failed to validate the parameters. The parameters may be missing or invalid.";
-    own_error("ParameterFieldCheckFailed", message, 400, &error.to_string())
+    own_error("ParameterFieldCheckFailed", message, 400, reason)
 }
 
 /// The answer where applying an operation broke down.
@@ -78,8 +138,36 @@ fn own_error(code: &str, message: &str, status: u16, reason: &str) -> Value {
     })
 }
 
+fn with_causes(error: &dyn Error) -> String {
+    match causes(error) {
+        causes if causes.is_empty() => error.to_string(),
+        causes => format!("{error}: {causes}"),
+    }
+}
+
 /// What lies behind an error, outermost first.
 fn causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_certificate_says_is_printed_escaped_and_read_as_it_is() {
+        for (name, text) in [
+            ("device-1", r#"{"DeviceName":"device-1"}"#),
+            ("a \"b\" \\u0041", r#"{"DeviceName":"a \"b\" \\u0041"}"#),
+            ("\u{1b}[2J\r\n", r#"{"DeviceName":"\u001b[2J\r\n"}"#),
+            ("\u{7f}\u{9b}31m", r#"{"DeviceName":"\u007f\u009b31m"}"#),
+            ("\u{202e}1-ecived", r#"{"DeviceName":"\u202e1-ecived"}"#),
+            ("Gerät \u{1f512}", r#"{"DeviceName":"Ger\u00e4t \ud83d\udd12"}"#),
+        ] {
+            let answer = json!({ "DeviceName": name });
+            assert_eq!(printed(&answer), text);
+            assert_eq!(serde_json::from_str::<Value>(text).unwrap(), answer, "{text}");
+        }
+    }
 }

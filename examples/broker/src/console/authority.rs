@@ -1,6 +1,6 @@
 //! Operations on CAs.
 
-use mqtls::control::{CaRecord, Parameters};
+use mqtls::control::CaRecord;
 use mqtls::{
     ActiveCaCertificate, CaStatus, Caller, DeleteCaCertificate, InactivateCaCertificate, Instances,
     ListCaCertificate,
@@ -9,16 +9,17 @@ use serde_json::{Value, json};
 
 use super::answer::{Outcome, milliseconds, with_effect};
 use super::line::Mode;
+use super::typed::Typed;
 
 /// `ActiveCaCertificate`.
-pub(super) fn activate(from: &Parameters, _: Mode, to: &Instances, me: &Caller) -> Outcome {
-    let done = ActiveCaCertificate::from_parameters(from)?.apply(to, me)?;
+pub(super) fn activate(from: Typed, _: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let done = ActiveCaCertificate::from_parameters(&from.into())?.apply(to, me)?;
     Ok(json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() }))
 }
 
 /// `InactivateCaCertificate`.
-pub(super) fn inactivate(from: &Parameters, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
-    let request = InactivateCaCertificate::from_parameters(from)?;
+pub(super) fn inactivate(from: Typed, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let request = InactivateCaCertificate::from_parameters(&from.into())?;
     let done = match mode {
         Mode::Apply => request.apply(to, me)?,
         Mode::DryRun => request.dry_run(to, me)?,
@@ -28,19 +29,23 @@ pub(super) fn inactivate(from: &Parameters, mode: Mode, to: &Instances, me: &Cal
 }
 
 /// `DeleteCaCertificate`.
-pub(super) fn delete(from: &Parameters, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
-    let request = DeleteCaCertificate::from_parameters(from)?;
+pub(super) fn delete(from: Typed, mode: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let request = DeleteCaCertificate::from_parameters(&from.into())?;
     let done = match mode {
         Mode::Apply => request.apply(to, me)?,
         Mode::DryRun => request.dry_run(to, me)?,
     };
-    let answer = json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() });
+    let answer = json!({
+        "RequestId": done.request_id.to_string(),
+        "Sn": done.sn.to_string(),
+        "Devices": { "Forgotten": done.devices, "Inactive": done.inactive_devices },
+    });
     Ok(with_effect(answer, mode, done.connections, (TWINS, &done.active_twins)))
 }
 
 /// `ListCaCertificate`: all pages in one answer, since a console's user has no use for a cursor.
-pub(super) fn list(from: &Parameters, _: Mode, to: &Instances, me: &Caller) -> Outcome {
-    let mut request = ListCaCertificate::from_parameters(from)?;
+pub(super) fn list(from: Typed, _: Mode, to: &Instances, me: &Caller) -> Outcome {
+    let mut request = ListCaCertificate::from_parameters(&from.into())?;
     let mut records = Vec::new();
     loop {
         let page = request.apply(to, me)?;

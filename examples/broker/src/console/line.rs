@@ -6,7 +6,7 @@ use thiserror::Error;
 ///
 /// Words are separated by blanks; the first is the operation, each other one is `Name=value`, and
 /// the value is everything after the first `=`. There is no quoting: no parameter of any operation
-/// here needs a blank.
+/// here needs a blank, unless a file has one in its name.
 ///
 /// The word `dry-run` may stand before the operation. It stands in front, and is no parameter, so
 /// that it cannot go wrong: misspelt it is an operation that nobody knows, and it has no value that

@@ -2,10 +2,16 @@
 
 mod answer;
 mod authority;
+#[cfg(test)]
+mod desk;
+mod device;
+mod file;
 mod input;
 mod line;
 mod operation;
+mod register_device;
 mod server_names;
+mod typed;
 
 use std::io::{self, BufRead, Write as _};
 
@@ -13,6 +19,7 @@ use mqtls::{Caller, Instances};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
+pub(crate) use answer::printed;
 use line::Line;
 
 /// Applies operations to the instances.
@@ -60,9 +67,9 @@ impl Console {
     }
 }
 
-/// Writes one answer as one line: `serde_json` escapes every line break inside.
+/// Writes one answer.
 fn print(answer: &Value) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{answer}")?;
+    writeln!(out, "{}", printed(answer))?;
     out.flush()
 }

@@ -1,17 +1,18 @@
 //! The operations that a line may name: one row each, and `help`.
 
-use mqtls::control::Parameters;
 use mqtls::{Caller, Instances};
 use serde_json::{Value, json};
 
 use super::answer::{self, Outcome};
+use super::device::MAX_LISTED;
 use super::line::{Line, LineError, Mode};
-use super::{authority, server_names};
+use super::typed::{INSTANCE, Typed};
+use super::{authority, device, register_device, server_names};
 use crate::pki::{FIRST_INSTANCE, SECOND_INSTANCE};
 
 /// Applies what a line says. Blocks.
 pub(super) fn apply(line: Line, instances: &Instances, me: &Caller) -> Value {
-    let Line { mode, operation, mut parameters } = line;
+    let Line { mode, operation, parameters } = line;
     let known = OPERATIONS.iter().find(|it| it.name == operation);
     if mode == Mode::DryRun && !known.is_some_and(|it| it.has_dry_run) {
         return answer::refused(&LineError::NoDryRun);
@@ -22,11 +23,8 @@ pub(super) fn apply(line: Line, instances: &Instances, me: &Caller) -> Value {
     let Some(known) = known else {
         return answer::unknown(&usages());
     };
-    if !parameters.iter().any(|(name, _)| name == INSTANCE_PARAMETER) {
-        parameters.push((INSTANCE_PARAMETER.to_owned(), FIRST_INSTANCE.to_owned()));
-    }
-    let parameters = parameters.into_iter().collect();
-    (known.apply)(&parameters, mode, instances, me).unwrap_or_else(|error| answer::error(&error))
+    let typed = Typed::new(parameters).or(INSTANCE, FIRST_INSTANCE);
+    (known.apply)(typed, mode, instances, me).unwrap_or_else(|failure| answer::failure(&failure))
 }
 
 /// One operation of the console.
@@ -36,15 +34,25 @@ struct Operation {
     parameters: &'static str,
     /// Without one, `apply` is asked for nothing but to apply it.
     has_dry_run: bool,
-    apply: fn(&Parameters, Mode, &Instances, &Caller) -> Outcome,
+    apply: Apply,
 }
 
+type Apply = fn(Typed, Mode, &Instances, &Caller) -> Outcome;
+
 impl Operation {
+    const fn new(name: &'static str, parameters: &'static str, apply: Apply) -> Self {
+        Self { name, parameters, has_dry_run: false, apply }
+    }
+
+    const fn with_dry_run(name: &'static str, parameters: &'static str, apply: Apply) -> Self {
+        Self { name, parameters, has_dry_run: true, apply }
+    }
+
     fn usage(&self) -> String {
         let mode = if self.has_dry_run { "[dry-run] " } else { "" };
         let blank = if self.parameters.is_empty() { "" } else { " " };
         let Self { name, parameters, .. } = self;
-        format!("{mode}{name}{blank}{parameters} [{INSTANCE_PARAMETER}=<instance>]")
+        format!("{mode}{name}{blank}{parameters} [{INSTANCE}=<instance>]")
     }
 }
 
@@ -57,55 +65,56 @@ fn help() -> Value {
         "Operations": usages(),
         "dry-run": "before an operation that is shown with it: \
                     the answer that it would give, and nothing changes",
-        "Connections": "how many live ones the CA had let in: Ended, or Kept where the instance \
-                        keeps them; ActiveTwins: active CAs of the same name and key, through \
-                        which its devices can still come in",
+        "Connections": "how many live ones the CA or device had: Ended, or Kept where the instance \
+                        keeps them; of a device on record: how often it came in, and how many are \
+                        Live",
+        "ActiveTwins": "active CAs of the same name and key, through which its devices can still \
+                        come in",
+        "AlsoUnder": "other CAs under which the same certificate is on record: inactive under one, \
+                      it is refused through all",
+        "Devices": format!(
+            "on record under their CA since they first came in, or were registered; a list shows \
+             the first {MAX_LISTED}"
+        ),
         "Words": "separated by blanks, values hold none",
         "Instances": [FIRST_INSTANCE, SECOND_INSTANCE],
-        "MqttInstanceId": "MqttInstanceId=<instance> with any operation says whose certificates or \
-                           CAs are meant; without it those of mqtt-demo are",
+        "MqttInstanceId": "MqttInstanceId=<instance> with any operation says whose certificates, \
+                           CAs or devices are meant; without it those of mqtt-demo are",
         "SniConfig": "name#certificate id, several separated by `;`; \
                       a name is exact or a wildcard such as *.mqtt.example.test",
+        "File": "the device's certificate in PEM, its intermediates behind it; Status=0 records it \
+                 as inactive",
         "Certificates": "<dir>/certs/<instance>/<certificate id>.pem",
     })
 }
 
-const INSTANCE_PARAMETER: &str = "MqttInstanceId";
-
 const HELP: &str = "help";
 
-const OPERATIONS: [Operation; 5] = [
-    Operation {
-        name: "SetSniConfig",
-        parameters: "DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
-        has_dry_run: false,
-        apply: server_names::set_sni_config,
-    },
-    Operation {
-        name: "ActiveCaCertificate",
-        parameters: "Sn=<serial>",
-        has_dry_run: false,
-        apply: authority::activate,
-    },
-    Operation {
-        name: "InactivateCaCertificate",
-        parameters: "Sn=<serial>",
-        has_dry_run: true,
-        apply: authority::inactivate,
-    },
-    Operation {
-        name: "DeleteCaCertificate",
-        parameters: "Sn=<serial>",
-        has_dry_run: true,
-        apply: authority::delete,
-    },
-    Operation {
-        name: "ListCaCertificate",
-        parameters: "",
-        has_dry_run: false,
-        apply: authority::list,
-    },
+const OPERATIONS: [Operation; 12] = [
+    Operation::new(
+        "SetSniConfig",
+        "DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
+        server_names::set_sni_config,
+    ),
+    Operation::new("ActiveCaCertificate", CA, authority::activate),
+    Operation::with_dry_run("InactivateCaCertificate", CA, authority::inactivate),
+    Operation::with_dry_run("DeleteCaCertificate", CA, authority::delete),
+    Operation::new("ListCaCertificate", "", authority::list),
+    Operation::new("GetDeviceCertificate", DEVICE, device::get),
+    Operation::new("ListDeviceCertificate", "", device::list),
+    Operation::new("ListDeviceCertificateByCaSn", "CaSn=<serial>", device::list_by_ca_sn),
+    Operation::new("ActiveDeviceCertificate", DEVICE, device::activate),
+    Operation::with_dry_run("InactivateDeviceCertificate", DEVICE, device::inactivate),
+    Operation::with_dry_run("DeleteDeviceCertificate", DEVICE, device::delete),
+    Operation::new("RegisterDeviceCertificate", DEVICE_FILE, register_device::register),
 ];
+
+const CA: &str = "Sn=<serial>";
+
+/// Which device is meant: a serial number is unique for its issuer only.
+const DEVICE: &str = "CaSn=<serial> DeviceSn=<serial>";
+
+const DEVICE_FILE: &str = "CaSn=<serial> File=<file> [Status=<1 or 0>]";
 
 #[cfg(test)]
 mod tests {
@@ -114,8 +123,7 @@ mod tests {
     use mqtls::{InstanceSpec, Memory};
 
     use super::*;
-    use crate::door::Door;
-    use crate::pki::Pki;
+    use crate::console::desk::Desk;
 
     const BAD_PARAMETER: &str = "ParameterFieldCheckFailed";
     const NO_INSTANCE: &str = "MqttInstanceNotFound";
@@ -147,6 +155,13 @@ mod tests {
             ("dry-run DeleteCaCertificate Sn=00ff", "FindCaBySnError", 500, "00ff"),
             ("DeleteCaCertificate Sn=00ff DryRun=True", BAD_PARAMETER, 400, "number 2"),
             ("dry-run ActiveCaCertificate Sn=00ff", BAD_PARAMETER, 400, "`dry-run` stands"),
+            ("GetDeviceCertificate CaSn=00ff DeviceSn=01", "FindDeviceBySnError", 500, "00ff"),
+            ("GetDeviceCertificate Sn=00ff", BAD_PARAMETER, 400, "number 1"),
+            ("InactivateDeviceCertificate CaSn=00ff", BAD_PARAMETER, 400, "DeviceSn"),
+            ("dry-run DeleteDeviceCertificate DeviceSn=01", BAD_PARAMETER, 400, "CaSn"),
+            ("RegisterDeviceCertificate", BAD_PARAMETER, 400, "CaSn"),
+            ("ListDeviceCertificate MqttInstanceId=no", NO_INSTANCE, 500, "no"),
+            ("dry-run ActiveDeviceCertificate", BAD_PARAMETER, 400, "`dry-run` stands"),
             ("dry-run help", BAD_PARAMETER, 400, "`dry-run` stands"),
         ] {
             let answer = answer(line);
@@ -161,56 +176,51 @@ mod tests {
 
     #[test]
     fn a_dry_run_answers_like_the_operation_and_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let pki = Pki::open_or_make(&dir.path().join("demo")).unwrap();
-        let door = Door::open(&pki).unwrap();
-        let (sn, me) = (door.device_ca.to_string(), Caller::local());
-        let answer = |line: &str| {
-            let mut answer = apply(Line::parse(line).unwrap().unwrap(), &door.instances, &me);
-            answer.as_object_mut().unwrap().remove("RequestId").unwrap();
-            answer
-        };
-        let list = answer("ListCaCertificate");
+        let desk = Desk::set();
+        let sn = desk.door.device_ca.to_string();
+        desk.register("device-1");
+        let list = desk.done("ListCaCertificate");
         for operation in ["InactivateCaCertificate", "DeleteCaCertificate"] {
-            let before = answer("ListCaCertificate");
-            let mut foreseen = answer(&format!("dry-run {operation} Sn={sn}"));
+            let before = desk.done("ListCaCertificate");
+            let mut foreseen = desk.done(&format!("dry-run {operation} Sn={sn}"));
             assert_eq!(foreseen.as_object_mut().unwrap().remove("DryRun"), Some(json!("True")));
-            assert_eq!(answer("ListCaCertificate"), before, "{operation}");
-            let done = answer(&format!("{operation} Sn={sn}"));
+            assert_eq!(desk.done("ListCaCertificate"), before, "{operation}");
+            let mut done = desk.done(&format!("{operation} Sn={sn}"));
             assert_eq!(foreseen, done, "{operation}");
+            let devices = done.as_object_mut().unwrap().remove("Devices");
+            let forgotten = json!({ "Forgotten": 1, "Inactive": 0 });
+            assert_eq!(devices, (operation == "DeleteCaCertificate").then_some(forgotten));
             let nobody = json!({ "Ended": 0, "Kept": 0 });
             assert_eq!(done, json!({ "Sn": sn, "Connections": nobody, "ActiveTwins": [] }));
-            assert_ne!(answer("ListCaCertificate"), before, "{operation}");
+            assert_ne!(desk.done("ListCaCertificate"), before, "{operation}");
         }
         assert_eq!(list["Data"]["Total"], 2);
-        assert_eq!(answer("ListCaCertificate")["Data"]["Total"], 1);
+        assert_eq!(desk.answer("ListCaCertificate")["Data"]["Total"], 1);
+        assert_eq!(desk.answer("ListDeviceCertificate")["Data"]["Total"], 0);
     }
 
     #[test]
     fn an_operation_is_for_the_instance_that_it_names_and_for_no_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let pki = Pki::open_or_make(&dir.path().join("demo")).unwrap();
-        let door = Door::open(&pki).unwrap();
-        let me = Caller::local();
-        let answer = |line: &str| apply(Line::parse(line).unwrap().unwrap(), &door.instances, &me);
+        let desk = Desk::set();
         let states = |instance: &str| {
-            let list = answer(&format!("ListCaCertificate MqttInstanceId={instance}"));
+            let list = desk.answer(&format!("ListCaCertificate MqttInstanceId={instance}"));
             let records = list["Data"]["CaCertificateVOS"].as_array().unwrap().clone();
             let state =
                 |it: &Value| [&it["Sn"], &it["Status"]].map(|it| it.as_str().unwrap().to_owned());
             records.iter().map(state).collect::<Vec<_>>()
         };
         let (first, second) = (states(FIRST_INSTANCE), states(SECOND_INSTANCE));
-        let sn = door.second_ca.to_string();
+        let sn = desk.door.second_ca.to_string();
         assert_eq!(second, [[sn.clone(), "1".to_owned()]]);
-        assert_eq!(answer("ListCaCertificate")["Data"]["Total"], first.len());
+        assert_eq!(desk.answer("ListCaCertificate")["Data"]["Total"], first.len());
 
         // Nobody's CA is reached through another instance.
         for operation in ["InactivateCaCertificate", "DeleteCaCertificate", "ActiveCaCertificate"] {
-            assert_eq!(answer(&format!("{operation} Sn={sn}"))["Code"], "FindCaBySnError");
+            assert_eq!(desk.answer(&format!("{operation} Sn={sn}"))["Code"], "FindCaBySnError");
         }
         assert_eq!(states(SECOND_INSTANCE), second);
-        let done = answer(&format!("InactivateCaCertificate Sn={sn} MqttInstanceId=mqtt-second"));
+        let done =
+            desk.answer(&format!("InactivateCaCertificate Sn={sn} MqttInstanceId=mqtt-second"));
         assert_eq!(done["Sn"], sn, "{done}");
         assert_eq!(states(SECOND_INSTANCE), [[sn, "0".to_owned()]]);
         assert_eq!(states(FIRST_INSTANCE), first);

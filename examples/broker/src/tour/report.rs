@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use crate::console::printed;
+
 /// Prints each step and remembers those that differ.
 pub(super) struct Report<W> {
     to: W,
@@ -25,7 +27,7 @@ impl<W: Write> Report<W> {
 
     /// An operation as the operator types it, and its answer.
     pub(super) fn operation(&mut self, line: &str, answer: &Value) -> io::Result<()> {
-        writeln!(self.to, "  operator  {line}\n  answer    {answer}")
+        writeln!(self.to, "  operator  {line}\n  answer    {}", printed(answer))
     }
 
     /// One step: what should be seen, and what was. A step that could not be carried out was seen
