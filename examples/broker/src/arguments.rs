@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// An MQTT broker behind mqtls: certificates by server name, devices by the status of their CA,
+/// An MQTT broker behind mqtls: certificates by server name, devices by their status and their CA's,
 /// both changed while it runs by the operations typed on its standard input.
 ///
 /// A CA that is switched off ends what it let in, before the operation answers: live connections,
-/// whose MQTT 5 clients are sent DISCONNECT, and the tickets with which sessions are resumed.
+/// whose MQTT 5 clients are sent DISCONNECT, and the tickets with which sessions are resumed. The
+/// same of a single device: each one that comes in is on record from then on.
 ///
 /// Two instances share the port, each with CAs, certificates and topics of its own. A client that
 /// asks for `second.localhost` or `*.second.example.test` comes to `mqtt-second`; any other, also

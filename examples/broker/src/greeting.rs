@@ -34,7 +34,7 @@ keys and certificates: {root}
     )?;
     greet_first(to, &first, door)?;
     greet_second(to, &first, &second)?;
-    greet_operator(to, door)?;
+    greet_operator(to, pki, door)?;
     to.flush()
 }
 
@@ -110,7 +110,7 @@ fn greet_second(to: &mut impl Write, first: &Peers<'_>, second: &Peers<'_>) -> i
     )
 }
 
-fn greet_operator(to: &mut impl Write, door: &Door) -> io::Result<()> {
+fn greet_operator(to: &mut impl Write, pki: &Pki, door: &Door) -> io::Result<()> {
     writeln!(
         to,
         "# the operator's console is here, on standard input; each answer is one line of JSON
@@ -125,11 +125,19 @@ SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
 ListCaCertificate MqttInstanceId={SECOND_INSTANCE}
 InactivateCaCertificate MqttInstanceId={SECOND_INSTANCE} Sn={second_ca}
 
+# a single device, by its DeviceSn: the list has it once it came in, registering it answers with it
+ListDeviceCertificateByCaSn CaSn={device_ca}
+RegisterDeviceCertificate CaSn={device_ca} File={device}
+dry-run InactivateDeviceCertificate CaSn={device_ca} DeviceSn=<DeviceSn>
+InactivateDeviceCertificate CaSn={device_ca} DeviceSn=<DeviceSn>
+ActiveDeviceCertificate CaSn={device_ca} DeviceSn=<DeviceSn>
+
 # active CAs: {device_ca} ({DEVICE_CA}), {second_ca} ({SECOND_DEVICE_CA}).
 # Ctrl-C ends the broker.",
         retired = door.retired_ca,
         device_ca = door.device_ca,
         second_ca = door.second_ca,
+        device = pki.path("device-1.pem").display(),
     )
 }
 

@@ -1,12 +1,10 @@
 //! The part of the story in which a live connection and its tickets end.
 
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 
 use super::client::{Client, Keys, handshake};
@@ -22,9 +20,10 @@ impl<W: Write> Story<W> {
         let sn = self.retired_ca.clone();
         self.operate(&format!("ActiveCaCertificate Sn={sn}"), SUCCESS).await?;
         let device = self.device("retired-device", Keys::Any)?;
-        self.two_tickets_fetched(&device).await?;
+        let device = (&device, "subscriber");
+        self.two_tickets_fetched("its device connects", device).await?;
         let step = "it comes back, and subscribes";
-        let subscriber = self.connects(step, &device, RESUMED, ADMITTED).await?;
+        let subscriber = self.connects(step, device, RESUMED, ADMITTED).await?;
         let other = self.connect("a device of the other CA", "device-1", "other", ADMITTED).await?;
         let (Some(mut subscriber), Some(mut other)) = (subscriber, other) else {
             return Ok(());
@@ -33,19 +32,17 @@ impl<W: Write> Story<W> {
         self.report.step("demo/#", "GrantedQoS1", granted)?;
 
         self.dry_run(&format!("dry-run InactivateCaCertificate Sn={sn}"), ONE_ENDED).await?;
-        let still_there = subscriber.ping().await.map(|()| "PINGRESP".to_owned());
-        self.report.step("the subscriber after the dry run", "PINGRESP", still_there)?;
+        self.is_up("the subscriber after the dry run", &mut subscriber).await?;
 
         let answer = self.operate(&format!("InactivateCaCertificate Sn={sn}"), SUCCESS).await?;
         self.report.step("connections", ONE_ENDED, Ok(connections(&answer)))?;
         self.report.step("the subscriber reads", DISMISSED, told(&mut subscriber).await)?;
-        let still_there = other.ping().await.map(|()| "PINGRESP".to_owned());
-        self.report.step("the device of the other CA", "PINGRESP", still_there)?;
-        self.connects("the subscriber's next try", &device, DECLINED, UNKNOWN_CA).await?;
+        self.is_up("the device of the other CA", &mut other).await?;
+        self.connects("the subscriber's next try", device, DECLINED, UNKNOWN_CA).await?;
 
         self.operate(&format!("ActiveCaCertificate Sn={sn}"), SUCCESS).await?;
-        self.connects("back with a ticket from before", &device, DECLINED, ADMITTED).await?;
-        self.connects("and with a new one", &device, RESUMED, ADMITTED).await?;
+        self.connects("back with a ticket from before", device, DECLINED, ADMITTED).await?;
+        self.connects("and with a new one", device, RESUMED, ADMITTED).await?;
         Ok(())
     }
 
@@ -54,12 +51,16 @@ impl<W: Write> Story<W> {
     ///
     /// A TLS 1.3 server sends tickets behind the handshake. Until the client reads something it has
     /// none, so of two connections opened at once both are full handshakes.
-    async fn two_tickets_fetched(&mut self, device: &Client) -> Result<()> {
+    pub(super) async fn two_tickets_fetched(
+        &mut self,
+        step: &str,
+        (device, client_id): (&Client, &str),
+    ) -> Result<()> {
         let one = device.connect(FIRST_ENDPOINT).await;
         let two = device.connect(FIRST_ENDPOINT).await;
-        for (step, stream) in [("its device connects", one), ("and once more", two)] {
-            let offered = device.offered_a_ticket();
-            let session = self.received(step, stream, offered, (FULL, ADMITTED)).await?;
+        for (step, stream) in [(step, one), ("and once more", two)] {
+            let session =
+                self.received(step, stream, (device, client_id), (FULL, ADMITTED)).await?;
             if let Some(session) = session {
                 session.leave().await?;
             }
@@ -68,29 +69,29 @@ impl<W: Write> Story<W> {
     }
 
     /// A step: what becomes of a device that connects with what tickets it has.
-    async fn connects(
+    pub(super) async fn connects(
         &mut self,
         step: &str,
-        device: &Client,
+        (device, client_id): (&Client, &str),
         handshake: &str,
         expected: &str,
     ) -> Result<Option<Session>> {
         let stream = device.connect(FIRST_ENDPOINT).await;
-        let offered = device.offered_a_ticket();
-        self.received(step, stream, offered, (handshake, expected)).await
+        self.received(step, stream, (device, client_id), (handshake, expected)).await
     }
 
     async fn received(
         &mut self,
         step: &str,
         stream: Result<TlsStream<TcpStream>>,
-        offered_a_ticket: bool,
+        (device, client_id): (&Client, &str),
         (expected_handshake, expected): (&str, &str),
     ) -> Result<Option<Session>> {
+        let offered = device.offered_a_ticket();
         let (observed, session) = match stream {
             Ok(stream) => {
-                let handshake = handshake(&stream, offered_a_ticket);
-                let (observed, session) = reception(Session::over(stream, CLIENT_ID).await);
+                let handshake = handshake(&stream, offered);
+                let (observed, session) = reception(Session::over(stream, client_id).await);
                 (observed.map(|observed| format!("{handshake}, {observed}")), session)
             }
             Err(error) => reception(Err(error)),
@@ -100,18 +101,8 @@ impl<W: Write> Story<W> {
     }
 
     /// A step: a dry run that counts those who are connected, and nobody else.
-    ///
-    /// A connection that its client has left is counted until the broker has noticed; it is asked
-    /// until then.
     pub(super) async fn dry_run(&mut self, line: &str, expected: &str) -> Result<()> {
-        let mut answer = self.ask(line).await?;
-        for _ in 0..TRIES {
-            if connections(&answer) == expected {
-                break;
-            }
-            sleep(BETWEEN_TRIES).await;
-            answer = self.ask(line).await?;
-        }
+        let answer = self.ask_until(line, |answer| connections(answer) == expected).await?;
         self.report.operation(line, &answer)?;
         self.report.step("connections that it would end", expected, Ok(connections(&answer)))?;
         Ok(())
@@ -130,15 +121,12 @@ pub(super) fn connections(answer: &Value) -> String {
     format!("{} ended, {} kept", number("/Connections/Ended"), number("/Connections/Kept"))
 }
 
-const CLIENT_ID: &str = "subscriber";
-const FULL: &str = "no ticket, full handshake";
-const RESUMED: &str = "ticket offered, resumed";
-const DECLINED: &str = "ticket offered, full handshake";
-const ONE_ENDED: &str = "1 ended, 0 kept";
+/// How a device's handshake goes that has no ticket, that has one, and whose ticket is declined.
+pub(super) const FULL: &str = "no ticket, full handshake";
+pub(super) const RESUMED: &str = "ticket offered, resumed";
+pub(super) const DECLINED: &str = "ticket offered, full handshake";
 
-/// What a client reads whose CA was deactivated.
+pub(super) const ONE_ENDED: &str = "1 ended, 0 kept";
+
+/// What a client reads that an operator switched off, or its CA.
 pub(super) const DISMISSED: &str = "DISCONNECT AdministrativeAction, and the stream ends";
-
-/// How often, and how quickly, the broker is asked whether it has noticed who left.
-const TRIES: usize = 500;
-const BETWEEN_TRIES: Duration = Duration::from_millis(10);

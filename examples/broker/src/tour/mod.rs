@@ -2,6 +2,7 @@
 
 mod client;
 mod cut;
+mod devices;
 mod files;
 mod neighbours;
 mod report;

@@ -8,7 +8,7 @@ use super::client::Keys;
 use super::cut::{DISMISSED, connections, told};
 use super::session::Session;
 use super::steps::{ADMITTED, SUCCESS, UNKNOWN_CA};
-use super::story::{Story, debugged, heard};
+use super::story::{Story, debugged};
 use crate::door::{
     DEFAULT_CERTIFICATE, FIRST_ENDPOINT, FIRST_SNI_CONFIG, SECOND_ENDPOINT, SECOND_SNI_CONFIG,
 };
@@ -107,10 +107,9 @@ impl<W: Write> Story<W> {
             let accepted = pair.speaker.publish(TOPIC, THE_END).await.map(debugged);
             self.report.step("published to both in turn", "Success", accepted)?;
         }
-        self.hears("the second's listener", &mut second, "of the second", &self.second_ca.clone())
-            .await?;
-        self.hears("the first one's listener", &mut first, "of the first", &self.device_ca.clone())
-            .await?;
+        let [one, two] = [&self.device_ca, &self.second_ca].map(|ca| device_1_of(ca));
+        self.hears_of(&two, "the second's listener", &mut second, "of the second").await?;
+        self.hears_of(&one, "the first one's listener", &mut first, "of the first").await?;
         self.the_ca_of_one_deactivated(first, second).await
     }
 
@@ -134,12 +133,16 @@ impl<W: Write> Story<W> {
     }
 
     /// Steps: a listener hears what its own instance's speaker has said, and nothing between.
-    async fn hears(&mut self, who: &str, pair: &mut Pair, payload: &str, ca: &str) -> Result<()> {
-        let sender = Identity::new(ca, Some("device-1"), "");
+    async fn hears_of(
+        &mut self,
+        sender: &Identity,
+        who: &str,
+        pair: &mut Pair,
+        payload: &str,
+    ) -> Result<()> {
         for payload in [payload, THE_END] {
-            let message = pair.listener.next_message().await.map(|message| heard(&message));
             let expected = format!("{payload} on {TOPIC} from {sender}");
-            self.report.step(who, &expected, message)?;
+            self.hears(who, &mut pair.listener, &expected).await?;
         }
         Ok(())
     }
@@ -163,21 +166,17 @@ impl<W: Write> Story<W> {
 
         let accepted = first.speaker.publish(TOPIC, "still here").await.map(debugged);
         self.report.step("the first one's speaker publishes", "Success", accepted)?;
-        let sender = Identity::new(&self.device_ca, Some("device-1"), "");
-        let message = first.listener.next_message().await.map(|message| heard(&message));
-        let expected = format!("still here on {TOPIC} from {sender}");
-        self.report.step("the first one's listener hears", &expected, message)?;
+        let expected = format!("still here on {TOPIC} from {}", device_1_of(&self.device_ca));
+        self.hears("the first one's listener hears", &mut first.listener, &expected).await?;
 
         self.operate(&format!("ActiveCaCertificate {whose}"), SUCCESS).await?;
         self.connect_as("the second's speaker again", (device, name), "speaker", ADMITTED).await?;
         Ok(())
     }
+}
 
-    async fn is_up(&mut self, step: &str, session: &mut Session) -> Result<()> {
-        let still_there = session.ping().await.map(|()| "PINGRESP".to_owned());
-        self.report.step(step, "PINGRESP", still_there)?;
-        Ok(())
-    }
+fn device_1_of(ca: &str) -> Identity {
+    Identity::new(ca, Some("device-1"), "")
 }
 
 /// Two devices of one instance.
@@ -192,7 +191,7 @@ const SECOND_NAME: &str = "eu.second.example.test";
 /// An address is no server name: a client that connects to one asks for none.
 const NO_NAME: &str = "127.0.0.1";
 
-const SECOND_ONE: &str = "mqtt-second/device-1";
+pub(super) const SECOND_ONE: &str = "mqtt-second/device-1";
 const SECOND_TWO: &str = "mqtt-second/device-2";
 
 const TOPIC: &str = "demo/two";
@@ -211,6 +210,7 @@ mod tests {
     use super::super::client::Client;
     use super::*;
     use crate::pki::DEVICE_CA;
+    use crate::tour::story::heard;
 
     async fn opened(broker: &Broker, device: &str, name: &str, id: &str) -> Session {
         let client = Client::new(&broker.pki, broker.address, device, Keys::Any).unwrap();

@@ -1,15 +1,17 @@
 //! The steps of which the story consists, each compared with what it should be.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::client::{Client, Keys, alert};
 use super::files::Fingerprint;
 use super::session::Session;
-use super::story::Story;
+use super::story::{Story, heard};
 use crate::door::{DEFAULT_CERTIFICATE, FIRST_ENDPOINT};
 use crate::pki::{FIRST_INSTANCE, Pki};
 
@@ -92,6 +94,44 @@ impl<W: Write> Story<W> {
         self.console.answer(line).await.context("the console did not answer")
     }
 
+    /// The same, again and again until the answer is as it should be, or for long enough.
+    ///
+    /// A connection that its client has left is counted until the broker has noticed.
+    pub(super) async fn ask_until(
+        &self,
+        line: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let mut answer = self.ask(line).await?;
+        for _ in 0..TRIES {
+            if is_so(&answer) {
+                break;
+            }
+            sleep(BETWEEN_TRIES).await;
+            answer = self.ask(line).await?;
+        }
+        Ok(answer)
+    }
+
+    /// A step: the next message that a listener is sent.
+    pub(super) async fn hears(
+        &mut self,
+        step: &str,
+        listener: &mut Session,
+        expected: &str,
+    ) -> Result<()> {
+        let message = listener.next_message().await.map(|message| heard(&message));
+        self.report.step(step, expected, message)?;
+        Ok(())
+    }
+
+    /// A step: a session that nobody has ended.
+    pub(super) async fn is_up(&mut self, step: &str, session: &mut Session) -> Result<()> {
+        let still_there = session.ping().await.map(|()| "PINGRESP".to_owned());
+        self.report.step(step, "PINGRESP", still_there)?;
+        Ok(())
+    }
+
     pub(super) fn device(&self, name: &str, keys: Keys) -> Result<Client> {
         Client::new(&self.pki, self.address, name, keys)
     }
@@ -132,5 +172,9 @@ pub(super) const SUCCESS: &str = "success";
 /// A device that was let in.
 pub(super) const ADMITTED: &str = "CONNACK Success";
 
-/// A device whose CA is inactive.
+/// A device that is inactive, or its CA.
 pub(super) const UNKNOWN_CA: &str = "TLS alert UnknownCA";
+
+/// How often, and how quickly, the broker is asked whether it has noticed who left.
+const TRIES: usize = 500;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
