@@ -61,6 +61,17 @@ impl Broker {
         answer
     }
 
+    /// Applies an operation to a device that has been let in.
+    pub(crate) fn operate_on_device(&mut self, operation: &str, device: &str) -> Value {
+        let list = self.operate("ListDeviceCertificate");
+        let devices = list["Data"]["DeviceCertificateVOS"].as_array().unwrap();
+        let record = devices.iter().find(|it| it["DeviceName"] == device).unwrap();
+        let [ca_sn, device_sn] = ["CaSn", "DeviceSn"].map(|it| record[it].as_str().unwrap());
+        let answer = self.operate(&format!("{operation} CaSn={ca_sn} DeviceSn={device_sn}"));
+        assert_eq!(answer["DeviceSn"], device_sn, "{answer}");
+        answer
+    }
+
     fn hears<T>(&self, wanted: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -11,3 +11,4 @@ mod harness;
 mod instances;
 mod messages;
 mod sessions;
+mod subscriber;

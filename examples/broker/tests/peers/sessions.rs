@@ -1,4 +1,4 @@
-//! Saved sessions and the CA that they rest on: `openssl s_client -sess_out` and `-sess_in`.
+//! Saved sessions, and the CA and the device that they rest on: `openssl s_client -sess_out` and `-sess_in`.
 
 use std::fs;
 use std::path::Path;
@@ -15,20 +15,53 @@ fn a_saved_session_resumes_only_while_its_ca_stays_active() {
         let file = |name: &str| broker.file(&format!("{name}{version}"));
         let (old, new, spare) = (file("old"), file("new"), file("spare"));
         broker.operate_on_retired_ca("ActiveCaCertificate");
-        assert_eq!(broker.admitted(version, None, &old), Handshake::Full, "{version}");
-        assert_eq!(broker.admitted(version, Some(&old), &spare), Handshake::Resumed, "{version}");
+        assert_eq!(broker.admitted(DEVICE, version, None, &old), Handshake::Full, "{version}");
+        assert_eq!(
+            broker.admitted(DEVICE, version, Some(&old), &spare),
+            Handshake::Resumed,
+            "{version}"
+        );
 
         broker.operate_on_retired_ca("InactivateCaCertificate");
-        let options = [version, "-sess_in", old.to_str().unwrap()];
-        let (status, text) = broker.refused_s_client(Some(DEVICE), &options);
-        assert_eq!(status.code(), Some(1), "{version}\n{text}");
-        assert!(text.contains("SSL alert number 48"), "{version}: not unknown_ca\n{text}");
-        assert!(!text.contains("Reused, "), "{version}\n{text}");
+        broker.refused(DEVICE, version, &old);
 
         broker.operate_on_retired_ca("ActiveCaCertificate");
-        assert_eq!(broker.admitted(version, Some(&old), &new), Handshake::Full, "{version}");
-        assert_eq!(broker.admitted(version, Some(&new), &spare), Handshake::Resumed, "{version}");
+        assert_eq!(
+            broker.admitted(DEVICE, version, Some(&old), &new),
+            Handshake::Full,
+            "{version}"
+        );
+        assert_eq!(
+            broker.admitted(DEVICE, version, Some(&new), &spare),
+            Handshake::Resumed,
+            "{version}"
+        );
         broker.operate_on_retired_ca("InactivateCaCertificate");
+    }
+}
+
+/// A device has a session of its own, and nobody else's changes anything about it.
+#[test]
+fn a_saved_session_resumes_only_while_its_device_stays_active() {
+    if !found("openssl") {
+        return;
+    }
+    let mut broker = Broker::start();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let file = |name: &str| broker.file(&format!("{name}{version}"));
+        let [old, new, others, spare] = ["old", "new", "others", "spare"].map(file);
+        assert_eq!(broker.admitted(ONE, version, None, &old), Handshake::Full);
+        assert_eq!(broker.admitted(ONE, version, Some(&old), &spare), Handshake::Resumed);
+        assert_eq!(broker.admitted(TWO, version, None, &others), Handshake::Full);
+
+        broker.operate_on_device("InactivateDeviceCertificate", ONE);
+        broker.refused(ONE, version, &old);
+        assert_eq!(broker.admitted(TWO, version, Some(&others), &spare), Handshake::Resumed);
+
+        broker.operate_on_device("ActiveDeviceCertificate", ONE);
+        assert_eq!(broker.admitted(ONE, version, Some(&old), &new), Handshake::Full);
+        assert_eq!(broker.admitted(ONE, version, Some(&new), &spare), Handshake::Resumed);
+        assert_eq!(broker.admitted(TWO, version, Some(&others), &spare), Handshake::Resumed);
     }
 }
 
@@ -40,12 +73,12 @@ enum Handshake {
 
 impl Broker {
     /// How a device comes in, with a saved session or without, saving the one that it is given.
-    fn admitted(&self, version: &str, with: Option<&Path>, save: &Path) -> Handshake {
+    fn admitted(&self, device: &str, version: &str, with: Option<&Path>, save: &Path) -> Handshake {
         let mut options = vec![version, "-sess_out", save.to_str().unwrap()];
         if let Some(with) = with {
             options.extend(["-sess_in", with.to_str().unwrap()]);
         }
-        let (status, text) = self.s_client_until(DEVICE, &options, || {
+        let (status, text) = self.s_client_until(device, &options, || {
             // A TLS 1.3 server sends tickets behind the handshake, and only to whom it lets in. On
             // TLS 1.2 they are part of it, and what a resumed handshake brings is not saved.
             if version == "-tls1_3" {
@@ -59,6 +92,15 @@ impl Broker {
             _ => panic!("{version}: neither new nor reused\n{text}"),
         }
     }
+
+    /// A device with a saved session is told, in a full handshake, that its CA is not known.
+    fn refused(&self, device: &str, version: &str, with: &Path) {
+        let options = [version, "-sess_in", with.to_str().unwrap()];
+        let (status, text) = self.refused_s_client(Some(device), &options);
+        assert_eq!(status.code(), Some(1), "{version}\n{text}");
+        assert!(text.contains("SSL alert number 48"), "{version}: not unknown_ca\n{text}");
+        assert!(!text.contains("Reused, "), "{version}\n{text}");
+    }
 }
 
 /// Whether a session file is written to its end.
@@ -67,3 +109,5 @@ fn is_complete(session: &Path) -> bool {
 }
 
 const DEVICE: &str = "retired-device";
+const ONE: &str = "device-1";
+const TWO: &str = "device-2";
