@@ -40,6 +40,7 @@ mod registry;
 mod removal;
 mod resumption;
 mod revocation_lists;
+mod revocation_loading;
 mod routes;
 mod shared;
 mod sni_choice;
