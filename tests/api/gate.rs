@@ -212,7 +212,7 @@ async fn an_unrelated_change_during_a_resumed_handshake_makes_it_no_full_one() {
 
 /// A door, a handshake at it that will be resumed and that was begun, and the records that the client
 /// sends next, the first few apart. `None` where there are not more than these.
-async fn resuming(
+pub(crate) async fn resuming(
     ca: &TestCa,
     config: &ClientConfig,
     first: usize,
@@ -271,7 +271,7 @@ async fn an_intermediate_that_came_and_went_since_the_client_hello_counts_for_th
 
 /// A handshake whose device has been verified, and the client's last record, which ends its
 /// Finished.
-async fn verified(
+pub(crate) async fn verified(
     door: &Door,
     device: &Identity,
     version: &'static SupportedProtocolVersion,

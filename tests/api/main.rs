@@ -41,6 +41,7 @@ mod removal;
 mod resumption;
 mod revocation;
 mod revocation_lists;
+mod revocation_live;
 mod revocation_loading;
 mod revocation_model;
 mod revocation_policies;

@@ -11,7 +11,10 @@ use crate::support::{Door, PlainHandshake, TestCa, VERSIONS, client};
 
 /// A whole handshake in steps; what the client is left with, too: its tickets are in its
 /// configuration.
-fn shaken(door: &Door, client: &Arc<ClientConfig>) -> (Handshake, Result<PlainHandshake, Error>) {
+pub(crate) fn shaken(
+    door: &Door,
+    client: &Arc<ClientConfig>,
+) -> (Handshake, Result<PlainHandshake, Error>) {
     let mut context = door.instance.handshake().unwrap();
     let config = context.config();
     let shaken = context.step(|| {

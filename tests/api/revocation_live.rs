@@ -1,0 +1,341 @@
+//! Whoever comes in, or is in, with a certificate that a list revokes is out once the list is in force.
+
+use std::sync::Arc;
+
+use mqtls::CaStatus::Active;
+use mqtls::instance::Outcome;
+use mqtls::trust::Refusal;
+use mqtls::{Ended, InstanceSpec, Refused, SerialNumber};
+use rcgen::KeyIdMethod;
+
+use crate::gate::verified;
+use crate::line::{Line, assert_all_over, assert_all_up, on_versions};
+use crate::live::count;
+use crate::own_handshake::shaken;
+use crate::revocation::{Renewed, numbered, revoked};
+use crate::support::{
+    Door, HeldHandshake, Identity, NOW, PlainHandshake, TestCa, VERSIONS, client, date,
+    in_small_records,
+};
+
+/// A root with a sub-CA that is not registered, and a device of each.
+struct Fleet {
+    root: TestCa,
+    sub: TestCa,
+    device: Identity,
+    below: Identity,
+}
+
+impl Fleet {
+    fn at(door: &Door) -> Self {
+        let root = TestCa::root("root");
+        let sub = root.child("sub");
+        door.register(&root, Active).unwrap();
+        let device = root.device("device");
+        let below = sub.device("below").with_chain(&[&sub]);
+        Self { root, sub, device, below }
+    }
+
+    /// Each device, with what the root revokes to have it refused, and the other one.
+    fn cases(&self) -> [(&Identity, SerialNumber, &Identity); 2] {
+        let (device, below) = (&self.device, &self.below);
+        [(device, device.serial(), below), (below, self.sub.serial(), device)]
+    }
+}
+
+#[tokio::test]
+async fn l01_after_a_list_at_any_step_of_a_handshake_no_stream_is_handed_out() {
+    for (version, case) in on_versions([0, 1]) {
+        let mut steps = 0;
+        loop {
+            let door = Door::open();
+            let fleet = Fleet::at(&door);
+            let (device, on_list, neighbour) = fleet.cases()[case].clone();
+            let begin = async |device| {
+                let config = in_small_records(client(Some(device), version));
+                HeldHandshake::up_to_the_certificate(&door, config).await
+            };
+            let (mut held, mut records) = begin(device).await;
+            if steps == records.len() {
+                break;
+            }
+            let (mut beside, mut its_records) = begin(neighbour).await;
+            let rest = records.split_off(steps);
+            let its_rest = its_records.split_off(steps.min(its_records.len() - 1));
+            held.pass(records).await;
+            beside.pass(its_records).await;
+            let answer = door.revoke(&fleet.root, 1, std::slice::from_ref(&on_list));
+            assert_eq!(count(answer.connections), (0, 0));
+            let visit = held.release_with(rest).await;
+            assert!(visit.client.is_err());
+            match visit.server.unwrap_err() {
+                Refused::Device(refusal) => assert_eq!(refusal, revoked(&fleet.root, &on_list)),
+                other => panic!("step {steps}: {other:?}"),
+            }
+            assert_eq!(door.instance.connections(), 0);
+            assert_eq!(door.instance.trust().device_count(), 0);
+            assert_eq!(door.instances.stats().of(Outcome::Revoked), 1);
+            beside.release_with(its_rest).await.admitted().await;
+            steps += 1;
+        }
+        assert!(steps > 3, "there are several steps");
+    }
+}
+
+#[tokio::test]
+async fn l01_a_list_between_verification_and_finished_closes_before_any_byte() {
+    for (version, case) in on_versions([0, 1]) {
+        let door = Door::open();
+        let fleet = Fleet::at(&door);
+        let (device, on_list, neighbour) = fleet.cases()[case].clone();
+        let (held, finished) = verified(&door, device, version).await;
+        let (beside, its_finished) = verified(&door, neighbour, version).await;
+        door.revoke(&fleet.root, 1, std::slice::from_ref(&on_list));
+        let refusal = held.release_with(finished).await.turned_away_at_the_gate();
+        assert_eq!(refusal, revoked(&fleet.root, &on_list));
+        beside.release_with(its_finished).await.admitted().await;
+        assert_eq!(door.instance.trust().device_count(), 1, "the neighbour");
+        // A list that came and went meanwhile is nothing to the gate.
+        let (held, finished) = verified(&door, neighbour, version).await;
+        door.revoke(&fleet.root, 2, &[neighbour.serial(), fleet.sub.serial()]);
+        door.revoke(&fleet.root, 3, &[]);
+        held.release_with(finished).await.admitted().await;
+    }
+}
+
+#[tokio::test]
+async fn l01_the_gate_asks_each_ca_on_the_path() {
+    for (version, by_root) in on_versions([true, false]) {
+        let door = Door::open();
+        let fleet = Renewed::at(&door);
+        let device = fleet.device("device");
+        let (by, list_of, on_list) = match by_root {
+            true => (&fleet.root, &fleet.root, fleet.new.serial()),
+            false => (&fleet.new, &fleet.old, device.serial()),
+        };
+        let (held, finished) = verified(&door, &device, version).await;
+        door.revoke(list_of, 1, &[fleet.old.serial()]);
+        held.release_with(finished).await.admitted().await;
+        let (held, finished) = verified(&door, &device, version).await;
+        door.revoke(list_of, 2, std::slice::from_ref(&on_list));
+        let refusal = held.release_with(finished).await.turned_away_at_the_gate();
+        assert_eq!(refusal, revoked(by, &on_list));
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_grows_stale_during_the_handshake_is_so_at_the_gate() {
+    for (version, late) in on_versions([0, 1]) {
+        let door = Door::open();
+        let fleet = Fleet::at(&door);
+        let list = fleet.root.list(1, &[], |list| list.next_update = date(NOW + 60));
+        door.load(&fleet.root, &list).unwrap();
+        let (held, finished) = verified(&door, &fleet.below, version).await;
+        door.clock.set(NOW + 60 + late);
+        let visit = held.release_with(finished).await;
+        if late == 0 {
+            visit.admitted().await;
+        } else {
+            let refusal = visit.turned_away_at_the_gate();
+            assert_eq!(refusal, Refusal::StaleRevocationList(fleet.root.serial()));
+            assert_eq!(door.instances.stats().of(Outcome::RevocationUnknown), 1);
+        }
+    }
+}
+
+#[test]
+fn l01_loops_of_ones_own_admit_nobody_behind_a_list() {
+    for (version, case) in on_versions([0, 1]) {
+        let door = Door::open();
+        let fleet = Fleet::at(&door);
+        let (device, on_list, neighbour) = fleet.cases()[case].clone();
+        let [config, its_config] =
+            [device, neighbour].map(|device| Arc::new(client(Some(device), version)));
+        let plain = |config: &Arc<_>| {
+            let server = door.instance.server_config();
+            let mut handshake = PlainHandshake::between(server, Arc::clone(config));
+            handshake.finish().map(|()| handshake.server)
+        };
+        let up = [
+            door.instance.admit(&plain(&config).unwrap()).unwrap(),
+            door.instance.admit(&plain(&its_config).unwrap()).unwrap(),
+        ];
+        let ((context, shaken_one), (its_context, its_shaken)) =
+            (shaken(&door, &config), shaken(&door, &its_config));
+        let (bare, its_bare) = (plain(&config).unwrap(), plain(&its_config).unwrap());
+        let answer = door.revoke(&fleet.root, 1, std::slice::from_ref(&on_list));
+        assert_eq!(count(answer.connections), (1, 0));
+        let why = Ended::Revoked(fleet.root.serial());
+        assert_eq!(up.map(|admission| admission.ended()), [Some(why), None]);
+
+        let expected = revoked(&fleet.root, &on_list);
+        assert_eq!(context.admit(&shaken_one.unwrap().server).unwrap_err(), expected);
+        assert_eq!(door.instance.admit(&bare).unwrap_err(), expected);
+        assert_eq!(its_context.admit(&its_shaken.unwrap().server).unwrap().ended(), None);
+        assert_eq!(door.instance.admit(&its_bare).unwrap().ended(), None);
+        assert!(plain(&config).is_err() && shaken(&door, &config).1.is_err());
+    }
+}
+
+#[tokio::test]
+async fn l02_exactly_those_of_the_revoked_devices_end_and_the_answer_counts_them() {
+    for version in VERSIONS {
+        let door = Door::open();
+        let (ca, other) = (TestCa::root("fleet"), TestCa::root("other"));
+        let devices = [1, 2, 3].map(|number| ca.device_with("device", numbered(&[number])));
+        let elsewhere = other.device_with("device", numbered(&[1]));
+        let mut lines = vec![];
+        for ca in [&ca, &other] {
+            door.register(ca, Active).unwrap();
+        }
+        for device in &devices {
+            lines.push(Line::several(2, &door, device, version).await);
+        }
+        let mut beside = Line::several(2, &door, &elsewhere, version).await;
+        let [mut first, mut second, mut third] = <[_; 3]>::try_from(lines).ok().unwrap();
+        assert_eq!(count(door.revoke(&ca, 1, &[]).connections), (0, 0));
+        let ended = door.revoke(&ca, 2, &[devices[0].serial()]).connections;
+        assert_eq!(count(ended), (2, 0), "two lines of one device");
+        let why = Ended::Revoked(ca.serial());
+        let last = first.pop();
+        assert_all_over(first, &why).await;
+        assert_all_up(&mut second).await;
+        assert_all_up(&mut third).await;
+        // Who is over and not dropped yet is nothing to end.
+        let ended = door.revoke(&ca, 3, &[devices[0].serial(), devices[2].serial()]).connections;
+        assert_eq!(count(ended), (2, 0));
+        assert_all_over(third, &why).await;
+        assert_all_over(Vec::from_iter(last), &why).await;
+        assert_all_up(&mut second).await;
+        assert_all_up(&mut beside).await;
+        assert_eq!(door.instance.connections(), 4);
+    }
+}
+
+#[tokio::test]
+async fn l02_those_through_a_revoked_intermediate_end() {
+    for (version, registered) in on_versions([false, true]) {
+        let door = Door::open();
+        let fleet = Fleet::at(&door);
+        let lower = fleet.sub.child("lower");
+        let deeper = lower.device("deeper").with_chain(&[&lower, &fleet.sub]);
+        let other_sub = fleet.root.child("the other sub");
+        let cousin = other_sub.device("cousin").with_chain(&[&other_sub]);
+        if registered {
+            // It stands on its own: the root is not on the path.
+            door.register(&fleet.sub, Active).unwrap();
+        }
+        let mut lines = Line::several(2, &door, &fleet.below, version).await;
+        lines.extend(Line::several(1, &door, &deeper, version).await);
+        let mut others = Line::several(1, &door, &cousin, version).await;
+        others.extend(Line::several(1, &door, &fleet.device, version).await);
+        // The device's is not the root's to revoke.
+        let not_its_own = [fleet.below.serial(), lower.serial(), cousin.serial()];
+        assert_eq!(count(door.revoke(&fleet.root, 1, &not_its_own).connections), (0, 0));
+        let ended = door.revoke(&fleet.root, 2, &[fleet.sub.serial()]).connections;
+        if registered {
+            assert_eq!(count(ended), (0, 0));
+            assert_all_up(&mut lines).await;
+        } else {
+            assert_eq!(count(ended), (3, 0));
+            assert_all_over(lines, &Ended::Revoked(fleet.root.serial())).await;
+        }
+        assert_all_up(&mut others).await;
+    }
+}
+
+#[tokio::test]
+async fn l02_those_who_came_before_their_issuer_was_registered_end_with_its_list() {
+    for version in VERSIONS {
+        let door = Door::open();
+        let fleet = Fleet::at(&door);
+        let neighbour = fleet.sub.device("neighbour").with_chain(&[&fleet.sub]);
+        let mut lines = Line::several(2, &door, &fleet.below, version).await;
+        let mut others = Line::several(2, &door, &neighbour, version).await;
+        door.register(&fleet.sub, Active).unwrap();
+        lines.extend(Line::several(1, &door, &fleet.below, version).await);
+        others.extend(Line::several(1, &door, &neighbour, version).await);
+        let ended = door.revoke(&fleet.sub, 1, &[fleet.below.serial()]).connections;
+        assert_eq!(count(ended), (3, 0));
+        assert_all_over(lines, &Ended::Revoked(fleet.sub.serial())).await;
+        assert_all_up(&mut others).await;
+        // Those who came before still rest on what the root says.
+        let ended = door.revoke(&fleet.root, 1, &[fleet.sub.serial()]).connections;
+        assert_eq!(count(ended), (2, 0));
+        assert_all_up(&mut others[2..]).await;
+    }
+}
+
+#[tokio::test]
+async fn l02_the_certificate_on_the_path_counts_for_those_who_are_up() {
+    for version in VERSIONS {
+        let door = Door::open();
+        let fleet = Renewed::at(&door);
+        let [device, neighbour] = ["device", "neighbour"].map(|name| fleet.device(name));
+        let lines = Line::several(2, &door, &device, version).await;
+        let mut others = Line::several(3, &door, &neighbour, version).await;
+        let ended = door.revoke(&fleet.root, 1, &[fleet.old.serial(), device.serial()]).connections;
+        assert_eq!(count(ended), (0, 0));
+        let ended = door.revoke(&fleet.old, 1, &[device.serial()]).connections;
+        assert_eq!(count(ended), (2, 0));
+        assert_all_over(lines, &Ended::Revoked(fleet.old.serial())).await;
+        assert_all_up(&mut others).await;
+        let ended = door.revoke(&fleet.root, 2, &[fleet.new.serial()]).connections;
+        assert_eq!(count(ended), (3, 0));
+        assert_all_over(others, &Ended::Revoked(fleet.root.serial())).await;
+    }
+}
+
+#[tokio::test]
+async fn l02_a_list_ends_what_came_in_through_each_twin_and_what_was_resumed() {
+    for (version, through) in on_versions([0, 1]) {
+        let door = Door::open();
+        let first = TestCa::root("fleet");
+        // Which of them a device comes through, its key id tells.
+        let second = first.twin(|params| {
+            params.key_identifier_method = KeyIdMethod::PreSpecified(vec![1, 2, 3]);
+        });
+        let twins = [&first, &second];
+        for ca in twins {
+            door.register(ca, Active).unwrap();
+        }
+        let (mut lines, mut others, mut on_list) = (vec![], vec![], vec![]);
+        for ca in twins {
+            let [device, neighbour] = ["device", "neighbour"].map(|name| ca.device(name));
+            let config = client(Some(&device), version);
+            for is_resumed in [false, true] {
+                let mut line = Line::tried(&door, config.clone()).await.unwrap();
+                line.exchange().await;
+                assert_eq!(line.server.is_resumed(), is_resumed);
+                assert_eq!(line.server.device().unwrap().ca_serial(), &ca.serial());
+                lines.push(line);
+            }
+            others.push(Line::up(&door, Some(&neighbour), version).await);
+            on_list.push(device.serial());
+        }
+        let ended = door.revoke(twins[through], 1, &on_list).connections;
+        assert_eq!(count(ended), (4, 0));
+        assert_all_over(lines, &Ended::Revoked(twins[through].serial())).await;
+        assert_all_up(&mut others).await;
+    }
+}
+
+#[tokio::test]
+async fn l02_an_instance_that_keeps_connections_says_how_many_a_list_leaves_up() {
+    for version in VERSIONS {
+        let door = Door::open_as(InstanceSpec::keep_connections);
+        let fleet = Fleet::at(&door);
+        let mut lines = Line::several(2, &door, &fleet.device, version).await;
+        lines.extend(Line::several(1, &door, &fleet.below, version).await);
+        let on_list = [fleet.device.serial(), fleet.sub.serial()];
+        let kept = door.revoke(&fleet.root, 1, &on_list[..1]).connections;
+        assert_eq!(count(kept), (0, 2));
+        let kept = door.revoke(&fleet.root, 2, &on_list).connections;
+        assert_eq!(count(kept), (0, 3));
+        assert_all_up(&mut lines).await;
+        for (device, serial) in [&fleet.device, &fleet.below].into_iter().zip(&on_list) {
+            let refusal = door.knock(Some(device), version).await.not_believed();
+            assert_eq!(refusal, revoked(&fleet.root, serial));
+        }
+    }
+}
