@@ -48,7 +48,7 @@ pub(crate) struct LiveIndex {
     by_unregistered_key: DashMap<Box<[u8]>, Members, RandomState>,
     /// Active until the instance is removed.
     instance: State,
-    /// Spreads the ends of connections that come together, and hashes serial numbers.
+    /// Spreads the ends of connections that come together, and hashes what issuers numbered.
     hasher: RandomState,
 }
 
@@ -82,7 +82,7 @@ impl LiveIndex {
         let mut under = Vec::with_capacity(path.len() + 1);
         let mut below = leaf;
         for ca in path {
-            let child = below.map_or(0, |serial| self.hash(serial));
+            let child = below.map_or(0, |serial| self.hash(ca.subject(), serial));
             under.push(self.enter_under(ca, &lifeline, child));
             below = Some(ca.serial());
         }
@@ -139,9 +139,10 @@ impl LiveIndex {
         self.policy.keep
     }
 
-    /// As members keep a serial number.
-    pub(super) fn hash(&self, serial: &SerialNumber) -> u64 {
-        self.hasher.hash_one(serial)
+    /// As members keep what an issuer of this name numbered: under one key that is not registered
+    /// stand those of each name that it has, and a list is of one name.
+    pub(super) fn hash(&self, issuer: &[u8], serial: &SerialNumber) -> u64 {
+        self.hasher.hash_one((issuer, serial))
     }
 
     /// Ends what came in on these devices' records, behind a change after which nothing does.
@@ -159,7 +160,7 @@ impl LiveIndex {
     }
 
     /// Ends what came in with a certificate that one of these CAs issued and that has, as members
-    /// keep it, one of these serial numbers. Where two numbers are kept alike, once in a billion
+    /// keep it, one of these serial numbers. Where two are kept alike, once in a billion
     /// lists, the other one's device is ended too, and comes back.
     pub(super) fn cut_below(
         &self,

@@ -18,8 +18,8 @@ pub(super) enum Members {
     Several(Box<Slab<Member>>),
 }
 
-/// A connection, and what its path has below the CA under which it stands: the serial number of
-/// the certificate there, hashed.
+/// A connection, and what its path has below the CA under which it stands: the issuer's name and the
+/// serial number of the certificate there, hashed.
 pub(super) struct Member {
     lifeline: Arc<Lifeline>,
     below: u64,

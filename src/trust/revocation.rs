@@ -112,7 +112,7 @@ impl CaRegistry {
 
     /// The serial numbers on a list as live connections keep them.
     fn kept_alike(&self, list: &RevocationList) -> HashSet<u64> {
-        list.serials().map(|serial| self.live().hash(&serial)).collect()
+        list.serials().map(|serial| self.live().hash(list.issuer_der(), &serial)).collect()
     }
 }
 

@@ -117,6 +117,14 @@ impl PathCa {
         }
     }
 
+    /// Its subject, as [`CaIdentity::subject`] has it.
+    pub(super) fn subject(&self) -> &[u8] {
+        match self {
+            Self::Registered { record, .. } => record.authority.certificate().identity().subject(),
+            Self::Unregistered { identity, .. } => identity.subject(),
+        }
+    }
+
     /// Shows the revocation list of the CA. One that is not registered has none.
     pub(super) fn with_revocations<R>(&self, look: impl FnOnce(Option<&RevocationList>) -> R) -> R {
         match self {

@@ -320,6 +320,33 @@ async fn l02_a_list_ends_what_came_in_through_each_twin_and_what_was_resumed() {
     }
 }
 
+/// A CA that shares a sub-CA's key under a name of its own has serial numbers of its own.
+#[tokio::test]
+async fn l02_a_list_ends_nobody_who_came_through_its_key_under_another_name() {
+    for version in VERSIONS {
+        let door = Door::open();
+        let fleet = Fleet::at(&door);
+        let renamed = fleet.root.sign(Arc::clone(&fleet.sub.key), "renamed", |params| {
+            params.serial_number = Some(70.into());
+        });
+        let [by_sub, by_renamed] = [&fleet.sub, &renamed]
+            .map(|ca| ca.device_with("device", numbered(&[7])).with_chain(&[ca]));
+        let mut lines = Line::several(2, &door, &by_renamed, version).await;
+        door.register(&fleet.sub, Active).unwrap();
+        let over = Line::several(1, &door, &by_sub, version).await;
+        let ended = door.revoke(&fleet.sub, 1, &[by_sub.serial()]).connections;
+        assert_eq!(count(ended), (1, 0));
+        assert_all_over(over, &Ended::Revoked(fleet.sub.serial())).await;
+        assert_all_up(&mut lines).await;
+        lines.extend(Line::several(1, &door, &by_renamed, version).await);
+        // Under its own name it has.
+        door.register(&renamed, Active).unwrap();
+        let ended = door.revoke(&renamed, 1, &[by_renamed.serial()]).connections;
+        assert_eq!(count(ended), (3, 0));
+        assert_all_over(lines, &Ended::Revoked(renamed.serial())).await;
+    }
+}
+
 #[tokio::test]
 async fn l02_an_instance_that_keeps_connections_says_how_many_a_list_leaves_up() {
     for version in VERSIONS {
