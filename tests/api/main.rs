@@ -45,6 +45,7 @@ mod revocation_live;
 mod revocation_loading;
 mod revocation_model;
 mod revocation_policies;
+mod revocation_tickets;
 mod routes;
 mod shared;
 mod sni_choice;
