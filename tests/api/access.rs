@@ -10,14 +10,17 @@ use mqtls::control::{
 use mqtls::sni::SniTable;
 use mqtls::trust::Authority;
 use mqtls::{
-    AccountId, ActiveCaCertificate, CaStatus, Caller, DeleteCaCertificate, Edition,
-    GetCaCertificate, InactivateCaCertificate, InstanceId, InstanceSpec, Instances,
-    ListCaCertificate, Memory, OperationError, Region, RegisterCa, SerialNumber, SetSniConfig,
+    AccountId, ActiveCaCertificate, ActiveDeviceCertificate, CaStatus, Caller, DeleteCaCertificate,
+    DeleteDeviceCertificate, DeviceCertificate, DeviceStatus, Edition, GetCaCertificate,
+    GetDeviceCertificate, InactivateCaCertificate, InactivateDeviceCertificate, InstanceId,
+    InstanceSpec, Instances, ListCaCertificate, ListDeviceCertificate, ListDeviceCertificateByCaSn,
+    LoadRevocationList, Memory, OperationError, Region, RegisterCa, RegisterDeviceCertificate,
+    RevocationList, SerialNumber, SetSniConfig, Sha256,
 };
 use rustls::version::TLS13;
 
 use crate::line::Line;
-use crate::support::{Door, Log, Logged, TestCa, provider};
+use crate::support::{Door, Identity, Log, Logged, TestCa, provider};
 
 #[tokio::test]
 async fn what_is_granted_is_done_after_one_question() {
@@ -159,7 +162,14 @@ async fn a_stranger_who_is_granted_everything_learns_no_serial_number() {
             let wish = Wish { old: ca, idle: ca, new: ca, ..scene.wish(there) };
             told(&(row.apply)(&wish, &caller).unwrap_err(), there)
         };
+        let ask_of_device = |device: &Identity| {
+            let wish = Wish { device, idle_device: device, ..scene.wish(there) };
+            told(&(row.apply)(&wish, &caller).unwrap_err(), there)
+        };
         let unknown = ask(&TestCa::root("unknown"));
+        for device in [&scene.device, &scene.idle_device, &scene.old.device("unknown")] {
+            assert_eq!(ask_of_device(device), unknown, "{}", row.name);
+        }
         for known in [&scene.old, &scene.idle] {
             let registered = scene.door.instances.get(&id(there)).unwrap();
             assert!(registered.trust().get(&known.serial()).is_some());
@@ -189,7 +199,7 @@ async fn the_embedder_is_asked_nothing_and_reaches_every_instance() {
                 Ok(_) => assert!(exists),
                 Err(error) if exists => {
                     // The second time: what is deleted is gone, what is registered is there.
-                    let again = ["FindCaBySnError", "SnNotUnique"];
+                    let again = ["FindCaBySnError", "FindDeviceBySnError", "SnNotUnique"];
                     assert!(again.contains(&error.code().to_string().as_str()), "{error}");
                 }
                 Err(error) => {
@@ -384,8 +394,8 @@ impl Row {
     }
 }
 
-macro_rules! on_one_ca {
-    ($operation:ident, $action:literal, $ca:ident, $changes:literal, $apply:ident) => {
+macro_rules! on_instance {
+    ($operation:ident, $action:literal, $changes:literal, $apply:expr) => {
         Row {
             name: stringify!($operation),
             action: $action,
@@ -394,12 +404,28 @@ macro_rules! on_one_ca {
             refusal_status: 500,
             owner_status: 403,
             changes: $changes,
-            apply: |wish, caller| {
-                let sn = wish.$ca.serial();
-                let operation = $operation { mqtt_instance_id: id(wish.id), sn };
-                operation.$apply(wish.instances, caller).map(|done| done.request_id)
-            },
+            apply: $apply,
         }
+    };
+}
+
+macro_rules! on_one_ca {
+    ($operation:ident, $action:literal, $ca:ident, $changes:literal, $apply:ident) => {
+        on_instance!($operation, $action, $changes, |wish, caller| {
+            let sn = wish.$ca.serial();
+            let operation = $operation { mqtt_instance_id: id(wish.id), sn };
+            operation.$apply(wish.instances, caller).map(|done| done.request_id)
+        })
+    };
+}
+
+macro_rules! on_one_device {
+    ($operation:ident, $action:literal, $device:ident, $changes:literal, $apply:ident) => {
+        on_instance!($operation, $action, $changes, |wish, caller| {
+            let (ca_sn, device_sn) = (wish.old.serial(), wish.$device.serial());
+            let operation = $operation { mqtt_instance_id: id(wish.id), ca_sn, device_sn };
+            operation.$apply(wish.instances, caller).map(|done| done.request_id)
+        })
     };
 }
 
@@ -427,21 +453,12 @@ const ROWS: &[Row] = &[
     on_one_ca!(DeleteCaCertificate, "mq:DeleteCaCertificate", old, true, apply),
     on_one_ca!(DeleteCaCertificate, "mq:DeleteCaCertificate", old, false, dry_run),
     on_one_ca!(GetCaCertificate, "mq:GetCaCertificate", old, false, apply),
-    Row {
-        name: "ListCaCertificate",
-        action: "mq:ListCaCertificate",
-        all_resources: false,
-        names: &[],
-        refusal_status: 500,
-        owner_status: 403,
-        changes: false,
-        apply: |wish, caller| {
-            let (mqtt_instance_id, after) = (id(wish.id), None);
-            let page_size = 7.try_into().unwrap();
-            let operation = ListCaCertificate { mqtt_instance_id, after, page_size };
-            operation.apply(wish.instances, caller).map(|done| done.request_id)
-        },
-    },
+    on_instance!(ListCaCertificate, "mq:ListCaCertificate", false, |wish, caller| {
+        let (mqtt_instance_id, after) = (id(wish.id), None);
+        let page_size = 7.try_into().unwrap();
+        let operation = ListCaCertificate { mqtt_instance_id, after, page_size };
+        operation.apply(wish.instances, caller).map(|done| done.request_id)
+    }),
     Row {
         name: "RegisterCaCertificate",
         action: "mq:RegisterCa",
@@ -460,7 +477,74 @@ const ROWS: &[Row] = &[
             operation.apply(wish.instances, caller).map(|done| done.request_id)
         },
     },
+    on_instance!(LoadRevocationList, "mq:LoadRevocationList", true, |wish, caller| {
+        wish.load().apply(wish.instances, caller).map(|done| done.request_id)
+    }),
+    on_instance!(LoadRevocationList, "mq:LoadRevocationList", false, |wish, caller| {
+        wish.load().dry_run(wish.instances, caller).map(|done| done.request_id)
+    }),
+    on_one_device!(GetDeviceCertificate, "mq:GetDeviceCertificate", device, false, apply),
+    on_instance!(ListDeviceCertificate, "mq:ListDeviceCertificate", false, |wish, caller| {
+        let (mqtt_instance_id, after) = (id(wish.id), None);
+        let page_size = 7.try_into().unwrap();
+        let operation = ListDeviceCertificate { mqtt_instance_id, after, page_size };
+        operation.apply(wish.instances, caller).map(|done| done.request_id)
+    }),
+    on_instance!(
+        ListDeviceCertificateByCaSn,
+        "mq:ListDeviceCertificateByCaSn",
+        false,
+        |wish, caller| {
+            let operation = ListDeviceCertificateByCaSn {
+                mqtt_instance_id: id(wish.id),
+                ca_sn: wish.old.serial(),
+                after: None,
+                page_size: 7.try_into().unwrap(),
+            };
+            operation.apply(wish.instances, caller).map(|done| done.request_id)
+        }
+    ),
+    on_one_device!(ActiveDeviceCertificate, "mq:ActiveDeviceCertificate", idle_device, true, apply),
+    on_one_device!(
+        InactivateDeviceCertificate,
+        "mq:UnregisterDeviceCertificate",
+        device,
+        true,
+        apply
+    ),
+    on_one_device!(
+        InactivateDeviceCertificate,
+        "mq:UnregisterDeviceCertificate",
+        device,
+        false,
+        dry_run
+    ),
+    on_one_device!(DeleteDeviceCertificate, "mq:DeleteDeviceCertificate", device, true, apply),
+    on_one_device!(DeleteDeviceCertificate, "mq:DeleteDeviceCertificate", device, false, dry_run),
+    on_instance!(
+        RegisterDeviceCertificate,
+        "mq:RegisterDeviceCertificate",
+        true,
+        |wish, caller| {
+            let operation = registration(wish.id, wish.old, wish.new_device, DeviceStatus::Active);
+            operation.apply(wish.instances, caller).map(|done| done.request_id)
+        }
+    ),
 ];
+
+fn registration(
+    instance: &str,
+    ca: &TestCa,
+    device: &Identity,
+    status: DeviceStatus,
+) -> RegisterDeviceCertificate {
+    RegisterDeviceCertificate {
+        mqtt_instance_id: id(instance),
+        ca_sn: ca.serial(),
+        status,
+        certificate: DeviceCertificate::from_der(device.chain.clone()).unwrap(),
+    }
+}
 
 /// What an operation is tried on.
 struct Wish<'a> {
@@ -472,15 +556,37 @@ struct Wish<'a> {
     idle: &'a TestCa,
     /// Not registered.
     new: &'a TestCa,
+    /// On record under the active CA, active.
+    device: &'a Identity,
+    /// On record under the active CA, inactive.
+    idle_device: &'a Identity,
+    /// Not on record.
+    new_device: &'a Identity,
+    /// By the active CA, which revokes a device with it.
+    list: &'a RevocationList,
 }
 
-/// Instances here, there and elsewhere, with the same certificates and CAs each; a device of the
-/// active CA is connected to the caller's own.
+impl Wish<'_> {
+    fn load(&self) -> LoadRevocationList {
+        LoadRevocationList {
+            mqtt_instance_id: id(self.id),
+            sn: self.old.serial(),
+            revocation_list: self.list.clone(),
+        }
+    }
+}
+
+/// Instances here, there and elsewhere, with the same certificates, CAs and devices each; a device of
+/// the active CA is connected to the caller's own.
 struct Scene {
     door: Door,
     old: TestCa,
     idle: TestCa,
     new: TestCa,
+    device: Identity,
+    idle_device: Identity,
+    new_device: Identity,
+    list: RevocationList,
     line: Line,
     before: Vec<State>,
 }
@@ -501,19 +607,39 @@ impl Scene {
             door.beside_as(IN_NO_REGION, |spec| spec.owner(account(ACCOUNT))),
         ];
         let [old, idle, new] = ["old", "idle", "new"].map(TestCa::root);
+        let [device, idle_device, new_device] = ["device", "idle", "new"].map(|it| old.device(it));
         for door in doors.iter().chain([&door]) {
             door.register(&old, Active).unwrap();
             door.register(&idle, Inactive).unwrap();
+            for (device, status) in
+                [(&device, DeviceStatus::Active), (&idle_device, DeviceStatus::Inactive)]
+            {
+                let operation = registration(door.instance.id().as_str(), &old, device, status);
+                operation.apply(&door.instances, &Caller::local()).unwrap();
+            }
         }
-        let line = Line::up(&door, Some(&old.device("device")), &TLS13).await;
-        let mut scene = Self { door, old, idle, new, line, before: vec![] };
+        let list = old.list(1, &[device.serial()], |_| {});
+        let list = RevocationList::from_der(&list).unwrap();
+        let line = Line::up(&door, Some(&device), &TLS13).await;
+        let before = vec![];
+        let mut scene =
+            Self { door, old, idle, new, device, idle_device, new_device, list, line, before };
         scene.before = scene.state();
         scene
     }
 
     fn wish<'a>(&'a self, id: &'a str) -> Wish<'a> {
-        let instances = &self.door.instances;
-        Wish { instances, id, old: &self.old, idle: &self.idle, new: &self.new }
+        Wish {
+            instances: &self.door.instances,
+            id,
+            old: &self.old,
+            idle: &self.idle,
+            new: &self.new,
+            device: &self.device,
+            idle_device: &self.idle_device,
+            new_device: &self.new_device,
+            list: &self.list,
+        }
     }
 
     fn state(&self) -> Vec<State> {
@@ -522,10 +648,16 @@ impl Scene {
             .map(|(there, _)| {
                 let instance = self.door.instances.get(&id(there)).unwrap();
                 let page = instance.trust().list(None, 100);
-                let status = |ca: &Arc<Authority>| (ca.certificate().serial().clone(), ca.status());
+                let status = |ca: &Arc<Authority>| {
+                    let list = ca.revocation_list().map(|list| list.sha256());
+                    (ca.certificate().serial().clone(), ca.status(), list)
+                };
+                let devices = instance.trust().list_devices(None, 100).devices;
+                let devices = devices.iter().map(|it| (it.serial().clone(), it.status()));
                 State {
                     table: instance.sni().table().unwrap(),
                     statuses: page.authorities.iter().map(status).collect(),
+                    devices: devices.collect(),
                     connections: instance.connections(),
                 }
             })
@@ -542,7 +674,8 @@ impl Scene {
 #[derive(Debug)]
 struct State {
     table: Arc<SniTable>,
-    statuses: Vec<(SerialNumber, CaStatus)>,
+    statuses: Vec<(SerialNumber, CaStatus, Option<Sha256>)>,
+    devices: Vec<(SerialNumber, DeviceStatus)>,
     connections: usize,
 }
 
@@ -551,6 +684,7 @@ impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.table, &other.table)
             && self.statuses == other.statuses
+            && self.devices == other.devices
             && self.connections == other.connections
     }
 }

@@ -46,9 +46,16 @@ struct World {
     lists: [Option<(u64, BTreeSet<u8>)>; 3],
     sub_is_registered: bool,
     devices: Vec<(usize, u8, Identity)>,
-    /// Those that are up, by what each CA on their path vouches for, and whether the sub-CA's record
-    /// let them in.
-    lines: Vec<(Line, Vec<(usize, u8)>, bool)>,
+    /// Those that are up.
+    lines: Vec<Up>,
+}
+
+struct Up {
+    line: Line,
+    /// What each CA on its path vouches for.
+    path: Vec<(usize, u8)>,
+    /// Whether the sub-CA's record let it in.
+    through_record: bool,
 }
 
 /// The sub-CA's own serial number.
@@ -107,7 +114,7 @@ impl World {
             return;
         }
         self.lists[ca] = Some((number, named));
-        let ended = self.lines.iter().filter(|(line, path, _)| {
+        let ended = self.lines.iter().filter(|Up { line, path, .. }| {
             let is_over = path.iter().any(|(at, below)| *at == ca && self.names(ca, *below));
             let why = line.server.handle().ended();
             let serial = self.cas[ca].serial();
@@ -116,7 +123,7 @@ impl World {
         });
         let (ended, answer) = (ended.count(), loaded.unwrap());
         assert_eq!((answer.changed, count(answer.connections)), (true, (ended, 0)));
-        self.lines.retain(|(line, ..)| line.server.handle().ended().is_none());
+        self.lines.retain(|up| up.line.server.handle().ended().is_none());
     }
 
     fn turn_sub(&mut self) {
@@ -126,9 +133,9 @@ impl World {
             return;
         }
         self.lists[SUB] = None;
-        let through = self.lines.iter().filter(|(_, _, through_record)| *through_record).count();
+        let through = self.lines.iter().filter(|up| up.through_record).count();
         assert_eq!(count(self.door.delete(&self.cas[SUB]).connections), (through, 0));
-        self.lines.retain(|(_, _, through_record)| !through_record);
+        self.lines.retain(|up| !up.through_record);
     }
 
     async fn knock(&mut self, dice: &mut Dice) {
@@ -137,7 +144,7 @@ impl World {
         if self.is_believed(*ca, *number) {
             let line = Line::up(&self.door, Some(device), version).await;
             let through_record = *ca == SUB && self.sub_is_registered;
-            self.lines.push((line, self.path(*ca, *number), through_record));
+            self.lines.push(Up { line, path: self.path(*ca, *number), through_record });
         } else {
             let refusal = self.door.knock(Some(device), version).await.not_believed();
             assert!(matches!(refusal, Refusal::Revoked { .. }), "{refusal:?}");
@@ -149,8 +156,8 @@ impl World {
             let believed = self.is_believed(*ca, *number);
             assert_eq!(self.door.believes(device), believed, "{ca} {number}");
         }
-        for (line, ..) in &mut self.lines {
-            line.exchange().await;
+        for up in &mut self.lines {
+            up.line.exchange().await;
         }
         assert_eq!(self.door.instance.connections(), self.lines.len());
     }
