@@ -82,21 +82,12 @@ impl House {
         door.register(&ca, CaStatus::Active).unwrap();
         let key = Arc::new(KeyPair::generate().unwrap());
         let every = devices / COMING;
+        let fill = |half| fill(&door, &ca, &key, (0..devices).skip(half).step_by(2), every);
         let coming = std::thread::scope(|scope| {
-            let halves = [0, 1].map(|half| {
-                let (door, ca, key) = (&door, &ca, &key);
-                scope.spawn(move || {
-                    let numbers = (0..devices).skip(half).step_by(2);
-                    let record = |number| {
-                        let device = device(ca, key, number);
-                        register(door, ca, &device);
-                        (number % every == 0).then_some(device)
-                    };
-                    numbers.filter_map(record).collect::<Vec<_>>()
-                })
-            });
-            halves.into_iter().flat_map(|half| half.join().unwrap()).take(COMING).collect()
+            let other = scope.spawn(|| fill(1));
+            [fill(0), other.join().unwrap()].concat()
         });
+        let coming = coming.into_iter().take(COMING).collect();
         assert_eq!(door.instance.trust().device_count(), devices);
         Self { door, ca, coming }
     }
@@ -146,6 +137,22 @@ impl House {
             page
         })
     }
+}
+
+/// Registers devices with these numbers, and gives back every so many-th of them.
+fn fill(
+    door: &Door,
+    ca: &TestCa,
+    key: &Arc<KeyPair>,
+    numbers: impl Iterator<Item = usize>,
+    every: usize,
+) -> Vec<Identity> {
+    let record = |number| {
+        let device = device(ca, key, number);
+        register(door, ca, &device);
+        (number % every == 0).then_some(device)
+    };
+    numbers.filter_map(record).collect()
 }
 
 /// A device with this number as its serial number. All have one key, which is slow to make.
