@@ -7,6 +7,8 @@ use mqtls::{
 };
 use rustls::HandshakeKind::{Full, Resumed};
 use rustls::{ClientConfig, SupportedProtocolVersion};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use crate::line::on_versions;
 use crate::support::{
@@ -416,4 +418,63 @@ async fn r06_a_device_registered_beforehand_resumes_from_its_first_handshake_on(
         assert_eq!(come(&fleet.door, &client).await.0, Resumed);
         assert_eq!(fleet.connections(), Some(3));
     }
+}
+
+#[tokio::test]
+async fn r01_a_device_that_is_let_in_on_the_record_of_its_cas_twin_resumes() {
+    for version in VERSIONS {
+        let door = Door::open_as(registered_only);
+        let [old, renewed] = {
+            let old = TestCa::root("fleet");
+            [old.clone(), old.twin(|_| {})]
+        };
+        door.register(&renewed, Active).unwrap();
+        door.register(&old, Active).unwrap();
+        let device = old.device("device");
+        register(&door, &old, &device, DeviceStatus::Active);
+        let as_registered = client(Some(&device), version);
+        for expected in [Full, Resumed, Resumed] {
+            let (kind, connection) = come(&door, &as_registered).await;
+            assert_eq!(kind, expected);
+            assert_eq!(connection.device().unwrap().ca_serial(), &renewed.serial());
+        }
+        // Let in on octets that are not the record's, it could not come back with a ticket.
+        let otherwise = client(Some(&signed_otherwise(&device)), version);
+        let refusal = door.visit(otherwise, "localhost").await.not_believed();
+        assert_eq!(refusal, Refusal::UnknownDevice(device_serial(&device)));
+    }
+}
+
+/// The same certificate with its CA's signature (r, s) written as (r, n - s), which is as good.
+fn signed_otherwise(device: &Identity) -> Identity {
+    let der = device.end_entity();
+    let (_, x509) = X509Certificate::from_der(der).unwrap();
+    let signature = &x509.signature_value.data;
+    // A SEQUENCE of two INTEGERs, and each length in one octet.
+    let (r, s) = signature[2..].split_at(2 + usize::from(signature[3]));
+    let tagged = |tag: u8, body: &[u8]| [&[tag, u8::try_from(body.len()).unwrap()], body].concat();
+    let signature = tagged(0x30, &[r, &tagged(0x02, &from_the_order(&s[2..]))].concat());
+    let before = &der[4..der.len() - x509.signature_value.data.len() - 3];
+    let body = [before, &tagged(0x03, &[&[0], &signature[..]].concat())].concat();
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    let der = [&[0x30, 0x82], &length[..], &body].concat();
+    Identity { chain: vec![der.into()], key: std::sync::Arc::clone(&device.key) }
+}
+
+/// What this number lacks to the order of P-256 (SEC 2 section 2.4.2), as the octets of an INTEGER.
+fn from_the_order(number: &[u8]) -> Vec<u8> {
+    const ORDER: [u8; 33] = [
+        0x00, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc,
+        0x63, 0x25, 0x51,
+    ];
+    let (mut octets, mut borrowed) = (ORDER.to_vec(), false);
+    let digits = number.iter().rev().chain(std::iter::repeat(&0));
+    for (octet, digit) in octets.iter_mut().rev().zip(digits) {
+        let (less, first) = octet.overflowing_sub(*digit);
+        let (less, second) = less.overflowing_sub(borrowed.into());
+        (*octet, borrowed) = (less, first || second);
+    }
+    let zeros = octets.windows(2).take_while(|it| it[0] == 0 && it[1] < 0x80).count();
+    octets.split_off(zeros)
 }

@@ -162,8 +162,10 @@ impl DeviceRegistry {
         if let Some(record) = alike.iter().find(|record| !is_active(record)) {
             return Err(inactive(record));
         }
-        match (self.limits.provisioning, alike.first()) {
-            // The renewed twin of the CA under which it was registered keeps a device in.
+        let registered = alike.iter().find(|it| it.certificate() == device.certificate());
+        match (self.limits.provisioning, registered) {
+            // The renewed twin of the CA under which it was registered keeps a device in, by the
+            // octets that were registered: its tickets are good for no others.
             (Provisioning::RegisteredOnly, Some(record)) => {
                 self.see(Arc::clone(record), moment).map(Some)
             }
