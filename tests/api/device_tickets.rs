@@ -155,8 +155,9 @@ async fn r02_a_ticket_of_a_device_that_is_inactive_or_gone_is_declined_and_its_b
 
 #[tokio::test]
 async fn r02_a_ticket_from_before_a_change_of_the_record_is_declined_also_where_all_is_as_it_was() {
-    // Also how often the device came in on its record after the next handshake.
-    let changes: [(Change, Reason, fn(u64) -> u64); 3] = [
+    /// How often the device came in on its record after the next handshake, and before it.
+    type Connections = fn(u64) -> u64;
+    let changes: [(Change, Reason, Connections); 3] = [
         (
             |fleet| {
                 fleet.deactivate();

@@ -13,6 +13,7 @@ use rustls::{HandshakeKind, NamedGroup};
 use rustls_pki_types::CertificateDer;
 use tokio::io::AsyncWriteExt;
 
+use crate::line::on_versions;
 use crate::support::{
     Door, Identity, TestCa, VERSIONS, Visit, client, client_of, provider, record,
 };
@@ -318,7 +319,8 @@ async fn a_plain_text_that_is_cut_short_or_goes_on_is_declined() {
 
 #[tokio::test]
 async fn r09_a_session_of_other_octets_than_the_records_certificate_is_nobodys() {
-    let changes: [fn(&[u8]) -> Vec<u8>; 9] = [
+    type Change = fn(&[u8]) -> Vec<u8>;
+    let changes: [Change; 9] = [
         |der| other_at(der, 0),
         |der| other_at(der, der.len() / 2),
         |der| other_at(der, der.len() - 1),
@@ -365,24 +367,22 @@ fn with_chain(session: &[u8], old: &[CertificateDer<'_>], new: &[&[u8]]) -> Vec<
 
 #[tokio::test]
 async fn r09_a_session_in_which_the_device_does_not_come_first_is_nobodys() {
-    for version in VERSIONS {
-        for and_behind_it in [false, true] {
-            let (door, glass, _) = of_glass(ClientAuth::Required);
-            let root = TestCa::root("root");
-            let sub = root.child("sub");
-            door.register(&root, Active).unwrap();
-            let device = sub.device("device").with_chain(&[&sub]);
-            let client = client(Some(&device), version);
-            assert_eq!(come(&door, &client).await.0, Full);
-            glass.change(move |plain| {
-                let (session, binding) = apart(&plain);
-                let [leaf, sub] = device.chain.as_slice() else { unreachable!() };
-                let chain: &[&[u8]] = if and_behind_it { &[sub, leaf] } else { &[sub] };
-                joined(&with_chain(session, &device.chain, chain), binding)
-            });
-            let visit = door.visit(client, "localhost").await;
-            assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
-        }
+    for (version, and_behind_it) in on_versions([false, true]) {
+        let (door, glass, _) = of_glass(ClientAuth::Required);
+        let root = TestCa::root("root");
+        let sub = root.child("sub");
+        door.register(&root, Active).unwrap();
+        let device = sub.device("device").with_chain(&[&sub]);
+        let client = client(Some(&device), version);
+        assert_eq!(come(&door, &client).await.0, Full);
+        glass.change(move |plain| {
+            let (session, binding) = apart(&plain);
+            let chain: &[&[u8]] = &[&sub.der, device.end_entity()];
+            let chain = if and_behind_it { chain } else { &chain[..1] };
+            joined(&with_chain(session, &device.chain, chain), binding)
+        });
+        let visit = door.visit(client, "localhost").await;
+        assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
     }
 }
 
