@@ -7,7 +7,6 @@ mod house;
 mod reading;
 mod visitor;
 
-use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use mqtls::ClientAuth;
@@ -15,7 +14,7 @@ use rustls::version::{TLS12, TLS13};
 
 use door::Door;
 use draft::Draft;
-use fleet::Fleet;
+use fleet::{Device, Fleet};
 use house::{House, apart};
 use reading::{Facts, Record, Sealed, SealedCa, written};
 use visitor::Visitor;
@@ -27,7 +26,7 @@ pub enum Outcome {
     Declined,
     /// It is opened, and rustls cannot go on with the session.
     Unused,
-    /// The session is resumed, and it is not the device's that is sealed with it.
+    /// The session is resumed, and its certificate is not that of the record that is sealed with it.
     Refused,
     /// The session is resumed, and its owner is let in.
     Resumed,
@@ -36,8 +35,8 @@ pub enum Outcome {
 /// Takes a genuine ticket, the first octet says which; what is sealed into it or into another one,
 /// the second octet says which; and edits both as [`Draft::edit`] has it. Every door opens exactly
 /// what a naive reading finds to be good, gives rustls its own part back, and seals the same into
-/// the next ticket, where that has the same certificate at the same place. Whoever comes with it is
-/// let in as the session says, or not at all.
+/// the next ticket. Whoever comes with it is let in as the session says, where the record is that of
+/// its certificate, or not at all.
 pub fn run(data: &[u8]) -> Outcome {
     let [visitor, sealed, edits @ ..] = data else {
         return Outcome::Declined;
@@ -61,10 +60,12 @@ struct World {
 impl World {
     fn make() -> Self {
         let fleet = Fleet::make();
+        draw_words(&fleet);
         let mut houses = [ClientAuth::Optional, ClientAuth::Required].map(|client_auth| {
             let takes_anonymous = client_auth == ClientAuth::Optional;
             let facts = Facts::none(takes_anonymous);
-            House { door: Door::open(client_auth, &fleet), facts, good: vec![], once: vec![] }
+            let door = Door::open(client_auth, &fleet);
+            House { door, facts, good: vec![], once: vec![], records_once: vec![] }
         });
         let devices = fleet.devices().map(Arc::new);
         let visitors = || {
@@ -80,23 +81,27 @@ impl World {
         let mut earlier = visitors();
         for (at, visitor) in earlier.iter_mut().filter(|(_, visitor)| visitor.device.is_some()) {
             let plain = visitor.plain(&houses[*at].door);
-            houses[*at].once.extend(Sealed::find(plain).unwrap().1.words());
+            let (_, found) = Sealed::find(plain).unwrap();
+            houses[*at].once.extend(found.words());
+            houses[*at].records_once.extend(found.device.map(|device| device.record));
             sealed.push(apart(plain).1.to_vec());
         }
         for house in &houses {
-            house.door.close_and_open(&fleet);
+            house.door.close_and_open(&fleet, &devices[5], &devices[1]);
         }
         let mut visitors = visitors();
         for (at, visitor) in &mut visitors {
             let house = &mut houses[*at];
             let plain = visitor.plain(&house.door).to_vec();
-            house.facts.learn(&Sealed::find(&plain).unwrap().1, visitor.over());
+            let (_, found) = Sealed::find(&plain).unwrap();
+            house.facts.learn(&found, visitor.certificate(), visitor.over());
             house.check_genuine(&plain, visitor, &fleet);
             sealed.push(apart(&plain).1.to_vec());
             house.good = plain;
         }
         let mut world = Self { fleet, houses, visitors, sealed, pieces: vec![] };
-        world.pieces = [world.known_pieces(), world.places()].concat();
+        world.pieces =
+            [world.known_pieces(), world.records(&devices), world.certificates(&devices)].concat();
         world
     }
 
@@ -132,35 +137,37 @@ impl World {
         pieces
     }
 
-    /// Where each device's certificate stands, and the one behind it; all of rustls' part, and all
-    /// of it from the certificate on.
-    fn places(&mut self) -> Vec<Vec<u8>> {
-        let mut places = vec![];
-        for (at, visitor) in self.visitors.iter_mut().take(12).step_by(2) {
-            let chain: Vec<_> = visitor.device.iter().flat_map(|it| it.chain.clone()).collect();
-            let (session, _) = apart(visitor.plain(&self.houses[*at].door));
-            for der in chain.iter().take(2) {
-                let start = session.windows(der.len()).position(|it| it == &**der).unwrap();
-                places.push(start..start + der.len());
-            }
+    /// The record of each device at each door, and of before; and of one that is inactive.
+    fn records(&self, devices: &[Arc<Device>]) -> Vec<Vec<u8>> {
+        let mut records = vec![];
+        for House { facts, .. } in &self.houses {
+            records.extend(devices.iter().map(|device| facts.record_of(&device.chain[0])));
         }
-        let (at, visitor) = &mut self.visitors[0];
-        let (session, _) = apart(visitor.plain(&self.houses[*at].door));
-        places.extend([0..session.len(), places[0].start..session.len()]);
-        let octets = |part| u16::try_from(part).unwrap().to_be_bytes();
-        let written = |place: Range<usize>| [octets(place.start), octets(place.len())].concat();
-        places.into_iter().map(written).collect()
+        let house = &self.houses[0];
+        records.extend(&house.records_once[..devices.len()]);
+        // It was the first to be recorded, behind the CA that was deleted, which was the fifth; and
+        // drew the next word if nobody else in the process did.
+        let (_, word) = house.once.iter().find(|(order, _)| *order == 5).unwrap();
+        records.push((1, word + 1));
+        records.iter().map(|(order, word)| [written(*order), written(*word)].concat()).collect()
+    }
+
+    /// The certificate of each device, and of a CA that one sends along.
+    fn certificates(&self, devices: &[Arc<Device>]) -> Vec<Vec<u8>> {
+        let devices = devices.iter().map(|device| device.chain[0].to_vec());
+        devices.chain([self.fleet.unregistered.der.to_vec()]).collect()
     }
 
     fn offer(&mut self, visitor: usize, sealed: usize, edits: &[u8]) -> Outcome {
         let count = self.visitors.len();
         let (at, visitor) = &mut self.visitors[visitor % count];
-        let (session, own) = apart(visitor.plain(&self.houses[*at].door));
+        let plain = visitor.plain(&self.houses[*at].door).to_vec();
+        let (session, own) = apart(&plain);
         let sealed = match sealed.checked_sub(1) {
             None => own,
             Some(other) => &self.sealed[other % self.sealed.len()],
         };
-        let mut draft = Draft::of(session, sealed);
+        let mut draft = Draft::of(session, sealed, visitor.certificate());
         draft.edit(edits, &self.pieces);
         let plain = draft.plain();
         let [first, second] = self.houses.each_ref().map(|house| house.open(&plain, &self.fleet));
@@ -172,5 +179,14 @@ impl World {
             return Outcome::Unused;
         }
         self.houses[*at].admit(visitor, &plain, &sealed, &self.fleet)
+    }
+}
+
+/// Draws words until each that follows has three octets, so that what is sealed is as long in every
+/// process.
+fn draw_words(fleet: &Fleet) {
+    let door = Door::open(ClientAuth::Required, fleet);
+    for _ in 0..1 << 14 {
+        door.toggle(&fleet.root);
     }
 }

@@ -5,14 +5,16 @@ use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mqtls::{
-    ActiveCaCertificate, CaCertificate, CaStatus, Caller, CertificateMaterial, ClientAuth,
-    DeleteCaCertificate, Handshake, InactivateCaCertificate, Instance, InstanceSpec, Instances,
-    Memory, RegisterCa, Resumption, SetSniConfig, Tickets,
+    ActiveCaCertificate, ActiveDeviceCertificate, CaCertificate, CaStatus, Caller,
+    CertificateMaterial, ClientAuth, DeleteCaCertificate, DeleteDeviceCertificate,
+    DeviceCertificate, DeviceStatus, Handshake, InactivateCaCertificate,
+    InactivateDeviceCertificate, Instance, InstanceSpec, Instances, Memory, RegisterCa,
+    RegisterDeviceCertificate, Resumption, SerialNumber, SetSniConfig, Tickets,
 };
 use rustls::server::ProducesTickets;
 
 use super::super::fixed;
-use super::fleet::{Ca, Fleet};
+use super::fleet::{Ca, Device, Fleet};
 
 /// One instance.
 pub struct Door {
@@ -47,6 +49,13 @@ impl Door {
         }
         door.register(&fleet.retired, CaStatus::Inactive);
         door.register(&fleet.deleted, CaStatus::Active);
+        let operation = RegisterDeviceCertificate {
+            mqtt_instance_id: door.instance.id().clone(),
+            ca_sn: serial(&fleet.root.serial),
+            status: DeviceStatus::Inactive,
+            certificate: DeviceCertificate::from_der(fleet.inactive.chain.clone()).unwrap(),
+        };
+        operation.apply(&door.instances, &Caller::local()).unwrap();
         door
     }
 
@@ -61,21 +70,40 @@ impl Door {
     }
 
     /// Deactivates all CAs and activates them again, all but one, which it deletes: no ticket of
-    /// before is good.
-    pub fn close_and_open(&self, fleet: &Fleet) {
-        for ca in fleet.active() {
-            let sn = CaCertificate::from_der(&ca.der).unwrap().serial().clone();
-            let mqtt_instance_id = self.instance.id().clone();
-            InactivateCaCertificate { mqtt_instance_id, sn: sn.clone() }
-                .apply(&self.instances, &Caller::local())
-                .unwrap();
-            let mqtt_instance_id = self.instance.id().clone();
-            ActiveCaCertificate { mqtt_instance_id, sn }
-                .apply(&self.instances, &Caller::local())
-                .unwrap();
-        }
-        let sn = CaCertificate::from_der(&fleet.deleted.der).unwrap().serial().clone();
-        DeleteCaCertificate { mqtt_instance_id: self.instance.id().clone(), sn }
+    /// before is good. Does the same to one of the devices of the root, and forgets another.
+    pub fn close_and_open(&self, fleet: &Fleet, changed: &Device, forgotten: &Device) {
+        fleet.active().into_iter().for_each(|ca| self.toggle(ca));
+        let mqtt_instance_id = self.instance.id().clone();
+        DeleteCaCertificate { mqtt_instance_id, sn: serial(&fleet.deleted.serial) }
+            .apply(&self.instances, &Caller::local())
+            .unwrap();
+        let of = |device: &Device| {
+            let id = self.instance.id().clone();
+            (id, serial(&fleet.root.serial), serial(&device.serial))
+        };
+        let (mqtt_instance_id, ca_sn, device_sn) = of(changed);
+        InactivateDeviceCertificate { mqtt_instance_id, ca_sn, device_sn }
+            .apply(&self.instances, &Caller::local())
+            .unwrap();
+        let (mqtt_instance_id, ca_sn, device_sn) = of(changed);
+        ActiveDeviceCertificate { mqtt_instance_id, ca_sn, device_sn }
+            .apply(&self.instances, &Caller::local())
+            .unwrap();
+        let (mqtt_instance_id, ca_sn, device_sn) = of(forgotten);
+        DeleteDeviceCertificate { mqtt_instance_id, ca_sn, device_sn }
+            .apply(&self.instances, &Caller::local())
+            .unwrap();
+    }
+
+    /// Deactivates a CA and activates it again.
+    pub fn toggle(&self, ca: &Ca) {
+        let of = || (self.instance.id().clone(), serial(&ca.serial));
+        let (mqtt_instance_id, sn) = of();
+        InactivateCaCertificate { mqtt_instance_id, sn }
+            .apply(&self.instances, &Caller::local())
+            .unwrap();
+        let (mqtt_instance_id, sn) = of();
+        ActiveCaCertificate { mqtt_instance_id, sn }
             .apply(&self.instances, &Caller::local())
             .unwrap();
     }
@@ -83,6 +111,10 @@ impl Door {
     pub fn handshake(&self) -> Handshake {
         self.instance.handshake().unwrap()
     }
+}
+
+fn serial(octets: &[u8]) -> SerialNumber {
+    SerialNumber::from_der_content(&[&[0], octets].concat()).unwrap()
 }
 
 /// Seals nothing: a ticket is its own plain text, unless it is to say something else.

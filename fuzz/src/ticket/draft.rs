@@ -6,6 +6,8 @@ pub struct Draft {
     session: Vec<u8>,
     /// What is sealed with it.
     sealed: Vec<u8>,
+    /// What the session's owner shows.
+    certificate: Option<Vec<u8>>,
     /// Added to its true length where that is written.
     off_by: u16,
     behind: Vec<u8>,
@@ -13,19 +15,21 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub fn of(session: &[u8], sealed: &[u8]) -> Self {
+    pub fn of(session: &[u8], sealed: &[u8], certificate: Option<&[u8]>) -> Self {
         let (session, sealed) = (session.to_vec(), sealed.to_vec());
-        Self { session, sealed, off_by: 0, behind: vec![], cut: 0 }
+        let certificate = certificate.map(<[u8]>::to_vec);
+        Self { session, sealed, certificate, off_by: 0, behind: vec![], cut: 0 }
     }
 
     /// Takes edits one after the other, each an octet that says which one and what it needs: a
     /// place, in two octets from the start of a part; octets, behind their number in one; one of the
     /// `pieces`, by its number in one; what to add to two octets, in two. The length of what is
-    /// sealed is adjusted by itself.
+    /// sealed is adjusted by itself, and so is that of the session's certificate where a piece is
+    /// put in its place.
     pub fn edit(&mut self, mut edits: &[u8], pieces: &[Vec<u8>]) {
         let rest = &mut edits;
         while let Some(edit) = octet(rest) {
-            match edit % 14 {
+            match edit % 15 {
                 0 => overwrite(&mut self.sealed, number(rest), octets(rest)),
                 1 => insert(&mut self.sealed, number(rest), octets(rest)),
                 2 => delete(&mut self.sealed, number(rest), octet(rest)),
@@ -39,9 +43,27 @@ impl Draft {
                 10 => insert(&mut self.session, number(rest), octets(rest)),
                 11 => delete(&mut self.session, number(rest), octet(rest)),
                 12 => add(&mut self.sealed, number(rest), number(rest)),
-                13.. => add(&mut self.session, number(rest), number(rest)),
+                13 => add(&mut self.session, number(rest), number(rest)),
+                14.. => self.show(piece(rest, pieces)),
             }
         }
+    }
+
+    /// Puts another certificate in the place of the session's own.
+    fn show(&mut self, other: &[u8]) {
+        let Some(own) = self.certificate.as_ref().filter(|own| !own.is_empty()) else { return };
+        let Some(start) = self.session.windows(own.len()).position(|it| it == own) else { return };
+        let end = start + own.len();
+        // Before it stand the octets of the whole chain, and its own, in three each.
+        let Some(lengths) = start.checked_sub(6) else { return };
+        let more = other.len().wrapping_sub(own.len());
+        for at in [lengths, start - 3] {
+            let length = &mut self.session[at..at + 3];
+            let octets = length.iter().fold(0, |sum: usize, octet| sum * 256 + usize::from(*octet));
+            length.copy_from_slice(&octets.wrapping_add(more).to_be_bytes()[5..]);
+        }
+        self.session.splice(start..end, other.iter().copied());
+        self.certificate = Some(other.to_vec());
     }
 
     pub fn plain(&self) -> Vec<u8> {

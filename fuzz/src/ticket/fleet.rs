@@ -21,6 +21,8 @@ pub struct Fleet {
     /// A twin of `early`: what a path through its key has in it.
     renewed: Ca,
     pub unregistered: Ca,
+    /// Of the root, recorded as inactive.
+    pub inactive: Device,
     /// With the keys of the active ones, under names that nobody knows: each issued the next.
     cousins: [Ca; 3],
 }
@@ -46,6 +48,7 @@ impl Fleet {
             sub,
             deleted: below("deleted", 0x88, new_key(), |_| {}),
             retired: below("retired", 0x44, new_key(), |_| {}),
+            inactive: root.device("inactive", 0x70, &[], &[]),
             renewed: below("early", 0x55, Arc::clone(&early.key), |_| {}),
             unregistered: below("unregistered", 0x66, new_key(), |_| {}),
             early,
@@ -63,22 +66,22 @@ impl Fleet {
     /// with each other they have every kind of CA on their paths. And one of the root whose
     /// certificate is as long as the first one's.
     pub fn devices(&self) -> [Device; 6] {
-        let of_sub = self.sub.device("of sub", &[], &[&self.sub]);
+        let of_sub = self.sub.device("of sub", 0x71, &[], &[&self.sub]);
         let [first, second, third] = &self.cousins;
         let other = loop {
             // Signatures differ in length.
-            let other = self.root.device("other", &[], &[&self.root]);
+            let other = self.root.device("other", 0x76, &[], &[&self.root]);
             if other.chain[0].len() == of_sub.chain[0].len() {
                 break other;
             }
         };
-        let below = |ca: &Ca, name, over: &[&Ca]| ca.device(name, &[ca], over);
+        let below = |ca: &Ca, name, serial, over: &[&Ca]| ca.device(name, serial, &[ca], over);
         [
             of_sub,
-            below(&self.unregistered, "of unregistered", &[&self.root]),
-            below(&self.renewed, "of renewed", &[&self.early, &self.root]),
-            below(&self.deleted, "of deleted", &[&self.root]),
-            third.device("of cousins", &[third, second, first], &[&self.root]),
+            below(&self.unregistered, "of unregistered", 0x72, &[&self.root]),
+            below(&self.renewed, "of renewed", 0x73, &[&self.early, &self.root]),
+            below(&self.deleted, "of deleted", 0x74, &[&self.root]),
+            third.device("of cousins", 0x75, &[third, second, first], &[&self.root]),
             other,
         ]
     }
@@ -86,7 +89,7 @@ impl Fleet {
     /// A certificate for `a.com`, which the clients believe for being below the root.
     pub fn server(&self) -> Device {
         let params = CertificateParams::new(vec!["a.com".to_owned()]).unwrap();
-        self.root.issue(params, &[], &[])
+        self.root.issue(params, 0x77, &[], &[])
     }
 }
 
@@ -127,20 +130,27 @@ impl Ca {
         self.key.der_bytes()
     }
 
-    fn device(&self, name: &str, sent_along: &[&Self], over: &[&Self]) -> Device {
+    fn device(&self, name: &str, serial: u8, sent_along: &[&Self], over: &[&Self]) -> Device {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(params, sent_along, over)
+        self.issue(params, serial, sent_along, over)
     }
 
-    fn issue(&self, mut params: CertificateParams, sent_along: &[&Self], over: &[&Self]) -> Device {
-        params.serial_number = Some(SerialNumber::from_slice(&[0x77; 8]));
+    fn issue(
+        &self,
+        mut params: CertificateParams,
+        serial: u8,
+        sent_along: &[&Self],
+        over: &[&Self],
+    ) -> Device {
+        params.serial_number = Some(SerialNumber::from_slice(&[serial; 8]));
         let key = new_key();
         let leaf = params.signed_by(key.as_ref(), &self.issuer()).unwrap().der().clone();
         let sent_along = sent_along.iter().map(|ca| ca.der.clone());
         let over = over.iter().map(|ca| ca.serial.clone()).collect();
-        Device { chain: std::iter::once(leaf).chain(sent_along).collect(), key, over }
+        let chain = std::iter::once(leaf).chain(sent_along).collect();
+        Device { chain, serial: vec![serial; 8], key, over }
     }
 
     fn issuer(&self) -> Issuer<'_, &KeyPair> {
@@ -151,6 +161,7 @@ impl Ca {
 /// A chain, its own certificate first, with its key.
 pub struct Device {
     pub chain: Vec<CertificateDer<'static>>,
+    pub serial: Vec<u8>,
     key: Arc<KeyPair>,
     /// Of the registered CAs on its path, the anchor last, when nothing changes any more.
     pub over: Vec<Vec<u8>>,

@@ -1,7 +1,5 @@
 //! A naive reading of what is sealed into a ticket, and what a door must make of it.
 
-use std::ops::Range;
-
 use super::fleet::Fleet;
 
 /// What stands behind rustls' part of a ticket, as it is written there.
@@ -12,8 +10,8 @@ pub struct Sealed {
 }
 
 pub struct SealedDevice {
-    /// Where the device's certificate stands in rustls' part.
-    pub place: Range<usize>,
+    /// In which the device was recorded, and the word that its record had.
+    pub record: (u64, u64),
     not_after: u64,
     /// The anchor is last.
     pub path: Vec<SealedCa>,
@@ -42,13 +40,7 @@ impl Sealed {
         let start = end.checked_sub(length)?;
         let mut rest = &plain[start..end];
         let sealed = Self::read(&mut rest)?;
-        let within = sealed.device.as_ref().is_none_or(|device| device.place.end <= start);
-        (rest.is_empty() && within).then_some((start, sealed))
-    }
-
-    /// Where the device's certificate stands; nowhere for nobody.
-    pub fn place(&self) -> Range<usize> {
-        self.device.as_ref().map_or(0..0, |device| device.place.clone())
+        rest.is_empty().then_some((start, sealed))
     }
 
     /// Of the registered CAs on the path, by the order of registration.
@@ -63,7 +55,7 @@ impl Sealed {
 
     fn read(rest: &mut &[u8]) -> Option<Self> {
         let count = match octet(rest)? {
-            first @ 0x20..=0x29 => first - 0x20,
+            first @ 0x30..=0x39 => first - 0x30,
             _ => return None,
         };
         let incarnation = take(rest, 8)?.try_into().unwrap();
@@ -75,13 +67,13 @@ impl Sealed {
 
 impl SealedDevice {
     fn read(rest: &mut &[u8], count: u8) -> Option<Self> {
-        let (start, length) = (place(rest)?, place(rest)?);
+        let record = (number(rest)?, number(rest)?);
         let not_after = value(take(rest, 5)?);
         let mut path = vec![];
         for _ in 0..count {
             path.push(SealedCa::read(rest)?);
         }
-        Some(Self { place: start..start + length, not_after, path })
+        Some(Self { record, not_after, path })
     }
 }
 
@@ -150,14 +142,10 @@ fn number(rest: &mut &[u8]) -> Option<u64> {
     }
 }
 
-fn place(rest: &mut &[u8]) -> Option<usize> {
-    Some(usize::try_from(value(take(rest, 2)?)).unwrap())
-}
-
 /// What stands behind its length in two octets.
 fn long(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let length = place(rest)?;
-    take(rest, length).map(<[u8]>::to_vec)
+    let length = value(take(rest, 2)?);
+    take(rest, usize::try_from(length).unwrap()).map(<[u8]>::to_vec)
 }
 
 /// What a door holds a ticket against, as its own tickets tell it.
@@ -165,6 +153,7 @@ pub struct Facts {
     pub incarnation: [u8; 8],
     pub takes_anonymous: bool,
     active: Vec<Record>,
+    devices: Vec<DeviceRecord>,
     /// The words of when CAs were last inactive, by their keys; 0 for a key that never was.
     lapses: Vec<(Vec<u8>, u64)>,
 }
@@ -178,15 +167,34 @@ pub struct Record {
     pub word: u64,
 }
 
+/// Of a device that is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct DeviceRecord {
+    certificate: Vec<u8>,
+    /// The order and the word.
+    record: (u64, u64),
+}
+
 impl Facts {
     /// Before there is a ticket.
     pub fn none(takes_anonymous: bool) -> Self {
-        Self { incarnation: [0; 8], takes_anonymous, active: vec![], lapses: vec![] }
+        Self {
+            incarnation: [0; 8],
+            takes_anonymous,
+            active: vec![],
+            devices: vec![],
+            lapses: vec![],
+        }
     }
 
-    /// Learns from a ticket that is good, whose path leads over the CAs of these serial numbers.
-    pub fn learn(&mut self, sealed: &Sealed, over: &[Vec<u8>]) {
+    /// Learns from a ticket that is good, of whoever showed this certificate.
+    pub fn learn(&mut self, sealed: &Sealed, certificate: Option<&[u8]>, over: &[Vec<u8>]) {
         self.incarnation = sealed.incarnation;
+        assert_eq!(sealed.device.is_some(), certificate.is_some());
+        if let (Some(device), Some(certificate)) = (&sealed.device, certificate) {
+            let (certificate, record) = (certificate.to_vec(), device.record);
+            note(&mut self.devices, DeviceRecord { certificate, record });
+        }
         let mut over = over.iter();
         for ca in sealed.device.iter().flat_map(|device| &device.path) {
             match ca {
@@ -212,6 +220,16 @@ impl Facts {
         &self.active.iter().find(|known| known.order == order).unwrap().serial
     }
 
+    /// The order and the word of the record of the device with this certificate.
+    pub fn record_of(&self, certificate: &[u8]) -> (u64, u64) {
+        self.devices.iter().find(|known| known.certificate == certificate).unwrap().record
+    }
+
+    /// The certificate of the device with this record.
+    pub fn certificate(&self, record: (u64, u64)) -> Option<&[u8]> {
+        self.devices.iter().find(|known| known.record == record).map(|known| &*known.certificate)
+    }
+
     /// The word of when a CA with this key was last inactive.
     pub fn lapse(&self, point: &[u8]) -> u64 {
         self.lapses.iter().find(|(known, _)| known == point).map_or(0, |(_, word)| *word)
@@ -223,7 +241,9 @@ impl Facts {
         self.incarnation == sealed.incarnation
             && (a_day_ago..=now).contains(&sealed.full_at)
             && sealed.device.as_ref().map_or(self.takes_anonymous, |device| {
-                now <= device.not_after && device.path.iter().all(|ca| self.hold_for(ca, fleet))
+                now <= device.not_after
+                    && self.certificate(device.record).is_some()
+                    && device.path.iter().all(|ca| self.hold_for(ca, fleet))
             })
     }
 

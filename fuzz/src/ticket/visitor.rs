@@ -70,9 +70,11 @@ impl Visitor {
         if self.plain.is_empty() {
             self.purse.lock().is_open = true;
             door.glass.take_sealed();
-            let (_context, shaken) = self.shake(door);
-            let kind = shaken.unwrap().handshake_kind();
-            assert_eq!(kind, Some(HandshakeKind::Full));
+            let (context, shaken) = self.shake(door);
+            let server = shaken.unwrap();
+            assert_eq!(server.handshake_kind(), Some(HandshakeKind::Full));
+            // What makes the record that the first ticket names.
+            let _admission = context.admit(&server).unwrap();
             self.purse.lock().is_open = false;
             self.plain = door.glass.take_sealed();
         }
