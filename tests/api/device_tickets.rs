@@ -442,7 +442,7 @@ async fn r01_a_device_that_is_let_in_on_the_record_of_its_cas_twin_resumes() {
         // Let in on octets that are not the record's, it could not come back with a ticket.
         let otherwise = client(Some(&signed_otherwise(&device)), version);
         let refusal = door.visit(otherwise, "localhost").await.not_believed();
-        assert_eq!(refusal, Refusal::UnknownDevice(device_serial(&device)));
+        assert_eq!(refusal, Refusal::UnknownDevice(device.serial()));
     }
 }
 
