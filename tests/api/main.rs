@@ -40,6 +40,7 @@ mod registry;
 mod removal;
 mod resumption;
 mod revocation;
+mod revocation_gate;
 mod revocation_lists;
 mod revocation_live;
 mod revocation_loading;

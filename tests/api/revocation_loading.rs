@@ -8,7 +8,7 @@ use mqtls::certificate::ListNumber;
 use mqtls::control::{Cause, LoadRevocationListResponse};
 use mqtls::trust::RevocationError as Error;
 use mqtls::{Caller, LoadRevocationList, OperationError, RevocationList, SerialNumber};
-use rcgen::{KeyPair, KeyUsagePurpose};
+use rcgen::{CertificateRevocationListParams, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::UnixTime;
 
 use crate::list_draft::{ListDraft, entry, extension, number, sequence, time, tlv};
@@ -215,11 +215,12 @@ fn a_list_takes_the_place_of_an_older_one_only() {
     let (door, ca) = with_list_5();
     let same = door.in_force(&ca).unwrap();
     let not_later = |number| Err(Error::NotLater { number, in_force: number_of(5) });
-    let later = |list: &mut rcgen::CertificateRevocationListParams| {
-        list.next_update = date(NOW + 2 * WEEK);
-    };
+    // Whatever the dates say.
+    let made = |at| move |list: &mut CertificateRevocationListParams| list.this_update = date(at);
+    let later = made(NOW + 10);
     door.clock.set(NOW + 10);
-    let without_number = ListDraft { extensions: vec![key_id()], ..draft() };
+    let this_update = time("260101000010Z");
+    let without_number = ListDraft { this_update, extensions: vec![key_id()], ..draft() };
     let cases = [
         ("a lower one", ca.list(4, &[], later), number_of(4)),
         ("the same with other content", ca.list(5, &[serial("06")], later), number_of(5)),
@@ -230,7 +231,7 @@ fn a_list_takes_the_place_of_an_older_one_only() {
         assert_eq!(door.load(&ca, &der).map(drop), not_later(number), "{name}");
         assert!(Arc::ptr_eq(&door.in_force(&ca).unwrap(), &same), "{name}");
     }
-    assert!(door.load(&ca, &ca.list(6, &[], |_| {})).unwrap().changed);
+    assert!(door.load(&ca, &ca.list(6, &[], made(NOW - 10))).unwrap().changed);
     assert!(!door.in_force(&ca).unwrap().revokes(&serial("05")));
 }
 
