@@ -65,7 +65,8 @@ impl RegisterDeviceCertificate {
             tracing::info!(
                 action = ACTION.name, %request_id, ?caller, instance = %instance.id(),
                 ca_sn = %self.ca_sn, device_sn = %record.serial(), status = %self.status,
-                connections_ended = connections.ended, "operation applied"
+                connections_ended = connections.ended, connections_kept = connections.kept,
+                "operation applied"
             );
             instance.announce(|instance| Event::DeviceStatusChanged {
                 instance,

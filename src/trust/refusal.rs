@@ -71,7 +71,8 @@ pub enum Refusal {
     /// The device is not on record, and the instance takes none that no operator has registered.
     #[error("device {0} is not registered")]
     UnknownDevice(SerialNumber),
-    /// Another certificate is on record under the same CA with the same serial number.
+    /// Another certificate is on record under the same CA with the same serial number. Where both are
+    /// right, different intermediates have issued them that are not registered: register these.
     #[error("another certificate is on record with the serial number {0} of the device")]
     DeviceConflict(SerialNumber),
     /// The device's record changed, or was deleted, while the handshake was under way.
