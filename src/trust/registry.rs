@@ -232,7 +232,7 @@ impl CaRegistry {
         drop(ledger);
         let mut live = LiveChange::of(cut);
         // None is recorded under it anymore: its word has changed, and it is not registered.
-        let (devices, more) = self.devices.forget(&authority);
+        let (devices, more) = self.devices.forget(&authority, now);
         live.ended += more;
         Some(Deletion { authority, active_twins, devices, live })
     }

@@ -344,7 +344,7 @@ async fn while_one_of_two_records_is_inactive_activating_the_other_lets_nobody_i
 }
 
 /// The same certificate with its ECDSA signature in the other form: `s` and `n - s` are as good.
-fn signed_otherwise(device: &Identity) -> Identity {
+pub(crate) fn signed_otherwise(device: &Identity) -> Identity {
     let der = device.end_entity();
     let content = &der[4..];
     assert_eq!((der[0], der[1], content[0], content[1]), (0x30, 0x82, 0x30, 0x82), "long forms");
@@ -535,6 +535,36 @@ async fn l01_a_change_at_any_step_of_the_handshake_keeps_the_device_out() {
             assert_eq!(refusal, expected, "{version:?} {change:?} {let_through}");
             assert_eq!(door.instance.connections(), 0);
         }
+    }
+}
+
+#[tokio::test]
+async fn l01_a_change_under_another_ca_keeps_out_whom_this_one_does_not_know_yet() {
+    let cases = [(false, false), (false, true), (true, false), (true, true)];
+    for (version, (through_first, recorded_meanwhile)) in on_versions(cases) {
+        let (door, ca) = known_fleet();
+        let device = ca.device("device");
+        drop(door.knock(Some(&device), version).await.admitted().await);
+        door.register(&ca.twin(|_| {}), Active).unwrap();
+        door.deactivate(&ca);
+        let examinations = Examinations::watch();
+        let config = in_small_records(client(Some(&device), version));
+        let (mut held, mut records) = HeldHandshake::up_to_the_certificate(&door, config).await;
+        if through_first {
+            let last = records.split_off(records.len() - 1);
+            held.pass(std::mem::replace(&mut records, last)).await;
+            examinations.next().await;
+        }
+        door.deactivate_device(&ca, &device);
+        door.activate_device(&ca, &device);
+        if recorded_meanwhile {
+            drop(door.knock(Some(&device), version).await.admitted().await);
+        }
+        let visit = held.release_with(records).await;
+        let refusal =
+            if through_first { visit.turned_away_at_the_gate() } else { visit.not_believed() };
+        assert_eq!(refusal, Refusal::DeviceChangedMeanwhile(device.serial()));
+        let _next = door.knock(Some(&device), version).await.admitted().await;
     }
 }
 

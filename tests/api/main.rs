@@ -18,6 +18,7 @@ mod flood;
 mod fuzz_corpora;
 mod fuzz_fixtures;
 mod gate;
+mod intruder;
 mod limits;
 mod line;
 mod list_draft;

@@ -129,7 +129,11 @@ impl DeviceRegistry {
 
     /// Forgets the devices of a CA, some at a time: those of others go on meanwhile. Behind a change
     /// after which none is recorded under it anymore. Tells how many connections it ended.
-    pub(in crate::trust) fn forget(&self, ca: &Authority) -> (Forgotten, usize) {
+    pub(in crate::trust) fn forget(
+        &self,
+        ca: &Authority,
+        now: Option<UnixTime>,
+    ) -> (Forgotten, usize) {
         let (mut forgotten, mut ended) = (Forgotten::default(), 0);
         let why = Ended::CaDeleted(ca.certificate().serial().clone());
         loop {
@@ -141,6 +145,10 @@ impl DeviceRegistry {
             forgotten.add(&batch);
             batch.iter().for_each(|record| record.let_in(false));
             let cut = self.live().cut_devices(&batch, &why);
+            let inactive = batch.iter().filter(|record| !is_active(record));
+            inactive.for_each(|record| self.note_deleted(record, now));
+            let inactive = batch.iter().filter(|record| !is_active(record));
+            inactive.for_each(|record| self.note_deleted(record, now));
             batch.iter().for_each(|record| self.remove(&mut ledger, record));
             drop(ledger);
             ended += LiveChange::of(cut).ended;

@@ -12,7 +12,7 @@ use crate::primitives::{Mutex, MutexGuard};
 use crate::trust::authority::Authority;
 use crate::trust::device::Device;
 use crate::trust::members::Members;
-use crate::trust::state::{CaStatus, State, Word};
+use crate::trust::state::{CaStatus, Moment, State, Word};
 
 /// Whether a device on record may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -150,6 +150,12 @@ impl RecordedDevice {
     /// Whether nothing has happened to it since it was recorded.
     pub(super) fn is_untouched(&self, word: Word) -> bool {
         word == self.first_word
+    }
+
+    /// Whether it lets the device in, and did not at some time since the moment and since it was made.
+    pub(super) fn was_barred_since(&self, moment: Moment) -> bool {
+        let word = self.word();
+        word.is_active() && !word.is_older_than(moment) && !self.is_untouched(word)
     }
 
     pub(super) fn authority(&self) -> &Arc<Authority> {

@@ -156,23 +156,26 @@ impl DeviceRegistry {
             }
             return self.see(record, moment).map(Some);
         }
-        self.check_not_deleted(&pair, moment)?;
         let signed = self.hash_signed(device.certificate());
         let alike = self.alike(signed, device.certificate());
         if let Some(record) = alike.iter().find(|record| !is_active(record)) {
             return Err(inactive(record));
         }
-        let registered = alike.iter().find(|it| it.certificate() == device.certificate());
-        match (self.limits.provisioning, registered) {
-            // The renewed twin of the CA under which it was registered keeps a device in, by the
-            // octets that were registered: its tickets are good for no others.
+        self.check_not_deleted(&pair, signed, moment)?;
+        check_not_barred_since(&alike, moment)?;
+        let is_full = self.len() >= self.limits.max_devices;
+        // By the octets that are on record: its tickets are good for no others.
+        let of_another_ca = alike.iter().find(|it| it.certificate() == device.certificate());
+        match (self.limits.provisioning, of_another_ca) {
+            // The renewed twin of the CA under which it is on record keeps a device in.
             (Provisioning::RegisteredOnly, Some(record)) => {
                 self.see(Arc::clone(record), moment).map(Some)
             }
-            (Provisioning::RegisteredOnly, None) => Err(Refusal::UnknownDevice(pair.serial)),
-            (Provisioning::Automatic, _) if self.len() >= self.limits.max_devices => {
-                Err(Refusal::TooManyDevices)
+            (Provisioning::Automatic, Some(record)) if is_full => {
+                self.see(Arc::clone(record), moment).map(Some)
             }
+            (Provisioning::RegisteredOnly, None) => Err(Refusal::UnknownDevice(pair.serial)),
+            (Provisioning::Automatic, None) if is_full => Err(Refusal::TooManyDevices),
             (Provisioning::Automatic, _) => Ok(None),
         }
     }
@@ -187,18 +190,22 @@ impl DeviceRegistry {
             if !record.is_untouched(word) {
                 return Err(Refusal::DeviceChangedMeanwhile(record.serial().clone()));
             }
-            self.check_not_deleted(&Pair::of(&record), moment)?;
+            self.check_not_deleted(&Pair::of(&record), record.signed(), moment)?;
+            // What happened to others before this one was made is not in its word.
+            let alike = self.alike(record.signed(), record.certificate());
+            check_not_barred_since(&alike, moment)?;
         }
         Ok(SeenDevice { record, word })
     }
 
-    fn check_not_deleted(&self, pair: &Pair, moment: Moment) -> Result<(), Refusal> {
-        match self.deleted.of(&pair.octets()) {
-            Some(word) if !word.is_older_than(moment) => {
-                Err(Refusal::DeviceChangedMeanwhile(pair.serial.clone()))
-            }
-            Some(_) | None => Ok(()),
+    /// Refuses where a record under this pair was deleted since the moment, or one that kept this
+    /// certificate out.
+    fn check_not_deleted(&self, pair: &Pair, signed: u64, moment: Moment) -> Result<(), Refusal> {
+        let words = [self.deleted.of(&pair.octets()), self.deleted.of(&signed.to_be_bytes())];
+        if words.iter().flatten().all(|word| word.is_older_than(moment)) {
+            return Ok(());
         }
+        Err(Refusal::DeviceChangedMeanwhile(pair.serial.clone()))
     }
 
     pub(super) fn live(&self) -> &LiveIndex {
@@ -211,7 +218,13 @@ impl DeviceRegistry {
 
     /// Notes that a record is gone; behind that.
     pub(super) fn note_deleted(&self, record: &RecordedDevice, now: Option<UnixTime>) {
-        self.deleted.note(&Pair::of(record).octets(), record.word(), now);
+        // A new one: that of a record which was inactive tells when it became so.
+        let word = Word::draw(CaStatus::Inactive);
+        self.deleted.note(&Pair::of(record).octets(), word, now);
+        if !is_active(record) {
+            // It kept its certificate out under every CA.
+            self.deleted.note(&record.signed().to_be_bytes(), word, now);
+        }
     }
 
     /// The records of a certificate, in the order in which they were made.
@@ -299,6 +312,14 @@ pub(super) fn is_active(record: &RecordedDevice) -> bool {
 fn inactive(record: &RecordedDevice) -> Refusal {
     let (ca_serial, serial) = (record.ca_serial().clone(), record.serial().clone());
     Refusal::InactiveDevice { ca_serial, serial }
+}
+
+/// Refuses where one of these records has come to let the device in since the moment.
+fn check_not_barred_since(alike: &[Arc<RecordedDevice>], moment: Moment) -> Result<(), Refusal> {
+    match alike.iter().find(|record| record.was_barred_since(moment)) {
+        Some(record) => Err(Refusal::DeviceChangedMeanwhile(record.serial().clone())),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn place(record: &RecordedDevice) -> Place {
