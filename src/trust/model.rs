@@ -15,6 +15,7 @@ use crate::primitives::{explore, explore_fully};
 use crate::support::{Identity, NOW, TestCa, provider};
 use crate::timeline::{Attempt, Ticks, Timeline};
 
+mod devices;
 mod live;
 
 #[test]

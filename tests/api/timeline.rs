@@ -47,8 +47,14 @@ impl Timeline {
     ) -> R {
         let called = ticks.tick();
         let made = make();
-        self.changes.push(Change { called, returned: ticks.tick(), admits, ends_attempts });
+        self.note(called, ticks.tick(), Effect { admits, ends_attempts });
         made
+    }
+
+    /// Notes a change that was made already, with the ticks before and behind it.
+    pub(crate) fn note(&mut self, called: u64, returned: u64, effect: Effect) {
+        let Effect { admits, ends_attempts } = effect;
+        self.changes.push(Change { called, returned, admits, ends_attempts });
     }
 
     /// Holds the answer to an attempt against what is right.
@@ -87,6 +93,22 @@ impl Timeline {
         }
     }
 
+    /// Whether one who was admitted must be over when all changes have been made.
+    pub(crate) fn must_be_over(&self, attempt: &Attempt) -> bool {
+        let Attempt { captured, judged, ended, .. } = *attempt;
+        let by = |(at, change): (usize, &Change)| {
+            let next = self.changes.get(at + 1).map_or(u64::MAX, |next| next.called);
+            let refuses = !change.admits && judged < change.returned && ended < next;
+            ended < change.called || refuses
+        };
+        self.changes.iter().enumerate().any(by) || self.was_ended(captured, u64::MAX, ended)
+    }
+
+    /// Whether a change may have ended one who was admitted.
+    pub(crate) fn may_be_over(&self, attempt: &Attempt) -> bool {
+        self.changes.iter().any(|change| change.returned > attempt.began)
+    }
+
     /// Whether a change came between, and its record is still there to tell.
     fn was_ended(&self, captured: u64, judged: u64, ended: u64) -> bool {
         let up_to_now = self.changes.iter().rev().skip_while(|change| change.called > ended);
@@ -112,6 +134,49 @@ impl Timeline {
     fn before(&self, from: u64) -> bool {
         let past = self.changes.iter().rev().find(|change| change.returned < from);
         past.map_or(self.admits_at_first, |change| change.admits)
+    }
+}
+
+/// How a device stands after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Effect {
+    pub(crate) admits: bool,
+    /// Whether it ends what began before it, also where it changes the answer back.
+    pub(crate) ends_attempts: bool,
+}
+
+/// Whether the records of a device bar it: the one under the CA through which it comes, and the one
+/// under another CA. What changes nothing for the device has no effect, and must disturb nobody.
+#[derive(Debug, Default)]
+pub(crate) struct Barred {
+    own: bool,
+    elsewhere: bool,
+}
+
+impl Barred {
+    /// A record got a status that it had not.
+    pub(crate) fn set(&mut self, is_own: bool, inactive: bool) -> Option<Effect> {
+        let before = self.is_barred();
+        *self.place(is_own) = inactive;
+        let admits = !self.is_barred();
+        (before == admits).then_some(Effect { admits, ends_attempts: true })
+    }
+
+    /// A record was forgotten, and whether it was inactive with it. What came in on it is over.
+    pub(crate) fn delete(&mut self, is_own: bool) -> Option<Effect> {
+        let before = self.is_barred();
+        let was_inactive = std::mem::take(self.place(is_own));
+        let ends_attempts = is_own && !was_inactive;
+        let effect = Effect { admits: true, ends_attempts };
+        (!self.is_barred() && (before || ends_attempts)).then_some(effect)
+    }
+
+    fn is_barred(&self) -> bool {
+        self.own || self.elsewhere
+    }
+
+    fn place(&mut self, is_own: bool) -> &mut bool {
+        if is_own { &mut self.own } else { &mut self.elsewhere }
     }
 }
 

@@ -330,3 +330,6 @@ pub(super) fn place(record: &RecordedDevice) -> Place {
 pub(super) type Ledger = BTreeMap<Place, Arc<RecordedDevice>>;
 
 type Table<K, V> = DashMap<K, V, RandomState>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! Devices on record beside changes to them: whoever is let in is ended by whatever comes after, and
+//! the tables agree.
+
+use std::sync::PoisonError;
+
+use DeviceStatus::{Active as On, Inactive as Off};
+
+use super::super::binding::Incarnation;
+use super::super::candidate::Candidate;
+use super::super::device::Device;
+use super::super::devices::{DeviceStatus, RecordedDevice};
+use super::super::lifeline::Lifeline;
+use super::super::verdict::Admitted;
+use super::*;
+use crate::certificate::{RevocationList, SerialNumber};
+use crate::timeline::{Barred, Effect};
+
+#[test]
+fn whoever_is_admitted_is_ended_by_what_comes_after_and_the_tables_agree() {
+    let scripts: [(Option<DeviceStatus>, &[Act]); 20] = [
+        (Some(On), &[Act::Set(On)]),
+        (Some(On), &[Act::Set(Off)]),
+        (Some(On), &[Act::Set(Off), Act::Set(On)]),
+        (Some(Off), &[Act::Set(On)]),
+        (Some(Off), &[Act::Set(On), Act::Set(Off)]),
+        (Some(On), &[Act::Delete]),
+        (Some(On), &[Act::Delete, Act::Record(Off)]),
+        (Some(On), &[Act::Delete, Act::Record(On)]),
+        (Some(On), &[Act::Set(Off), Act::Delete]),
+        (Some(Off), &[Act::Delete]),
+        (None, &[Act::Delete, Act::Delete]),
+        (None, &[Act::Set(Off), Act::Delete]),
+        (None, &[Act::Set(Off), Act::Set(On)]),
+        (None, &[Act::Record(Off)]),
+        (None, &[Act::Record(Off), Act::Set(On)]),
+        (None, &[Act::Record(On), Act::Set(Off)]),
+        (None, &[Act::DeleteCa]),
+        (Some(On), &[Act::DeleteCa, Act::RegisterCa]),
+        (None, &[Act::Revoke]),
+        (Some(On), &[Act::Revoke, Act::RevokeNobody]),
+    ];
+    for (at_first, acts) in scripts {
+        explore(SCHEDULES, move || {
+            let scene = Scene::open(true);
+            scene.take(&FLEET.root, Register(Active));
+            scene.run(at_first, acts, at_first == Some(On));
+        });
+    }
+}
+
+#[test]
+fn what_becomes_of_a_record_under_another_ca_counts_for_whoever_comes_through_this_one() {
+    let scripts: [(Option<DeviceStatus>, &[Act]); 10] = [
+        (Some(On), &[Act::Set(Off)]),
+        (Some(On), &[Act::Set(Off), Act::Set(On)]),
+        (Some(Off), &[Act::Set(On)]),
+        (Some(On), &[Act::Delete]),
+        (Some(On), &[Act::Set(Off), Act::Delete]),
+        (Some(Off), &[Act::Delete]),
+        (None, &[Act::Record(Off)]),
+        (None, &[Act::Record(Off), Act::Set(On)]),
+        (None, &[Act::Record(On), Act::Set(Off)]),
+        (Some(Off), &[Act::DeleteCa]),
+    ];
+    for (at_first, acts) in scripts {
+        for known_here in [false, true] {
+            explore(SCHEDULES, move || {
+                let scene = Scene::open(false);
+                scene.take(&FLEET.root, Register(Inactive));
+                scene.take(&TWIN, Register(Active));
+                scene.run(at_first, acts, known_here);
+            });
+        }
+    }
+}
+
+#[test]
+fn two_first_handshakes_at_a_time_make_one_record_and_both_stand_under_it() {
+    explore(20 * SCHEDULES, || {
+        let scene = Scene::open(true);
+        scene.take(&FLEET.root, Register(Active));
+        let visits = [(); 2].map(|()| {
+            let scene = Arc::clone(&scene);
+            thread::spawn(move || scene.visit(&FLEET.device, &mut None).admitted.unwrap())
+        });
+        let admitted = visits.map(joined);
+        assert_eq!(admitted.iter().filter(|admitted| admitted.is_new).count(), 1);
+        let record = scene.record().unwrap();
+        assert_eq!((record.connections(), record.live_connections()), (2, 2));
+        let change = scene.change(Act::Set(Off)).unwrap();
+        assert_eq!(change, Effect { admits: false, ends_attempts: true });
+        assert!(admitted.iter().all(|admitted| admitted.membership.lifeline().is_cut()));
+        scene.assert_agrees();
+    });
+}
+
+#[test]
+fn whatever_operations_meet_the_tables_agree() {
+    let pairs: [(&[Act], &[Act]); 6] = [
+        (&[Act::Set(Off), Act::Set(On)], &[Act::Delete]),
+        (&[Act::Record(On), Act::Delete], &[Act::Record(Off), Act::Delete]),
+        (&[Act::DeleteCa], &[Act::Record(On)]),
+        (&[Act::DeleteCa, Act::RegisterCa], &[Act::Delete, Act::Record(Off)]),
+        (&[Act::DeleteCa], &[Act::Set(Off), Act::Set(On)]),
+        (&[Act::Revoke], &[Act::DeleteCa, Act::RegisterCa]),
+    ];
+    for (ours, theirs) in pairs {
+        explore(SCHEDULES, move || {
+            let scene = Scene::open(true);
+            scene.take(&FLEET.root, Register(Active));
+            let other = Arc::clone(&scene);
+            let operator = thread::spawn(move || {
+                theirs.iter().for_each(|act| drop(other.change(*act)));
+            });
+            let visitor = scene.spawn_visits(2, None);
+            ours.iter().for_each(|act| drop(scene.change(*act)));
+            joined(operator);
+            let visits = joined(visitor);
+            scene.assert_agrees();
+            drop(visits);
+            assert_eq!(scene.house.registry.connections(), 0);
+        });
+    }
+}
+
+/// What an operator does about the device, or about the CA under which it is on record.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Record(DeviceStatus),
+    Set(DeviceStatus),
+    Delete,
+    RegisterCa,
+    DeleteCa,
+    Revoke,
+    /// With a later list.
+    RevokeNobody,
+}
+
+/// A house in which the record of a device under one CA is changed while it comes in.
+struct Scene {
+    house: Arc<House>,
+    /// Whether it comes in through that CA, and not through its twin.
+    is_own: bool,
+    barred: std::sync::Mutex<Barred>,
+    /// Who was admitted so far, and when.
+    up: std::sync::Mutex<Vec<(u64, Arc<Lifeline>)>>,
+}
+
+impl std::ops::Deref for Scene {
+    type Target = House;
+
+    fn deref(&self) -> &House {
+        &self.house
+    }
+}
+
+/// How a device's attempt to come in went.
+struct Visit {
+    attempt: Attempt,
+    admitted: Option<Admitted>,
+}
+
+/// What a device comes back with, and when the full handshake began that it goes back to.
+struct Ticket {
+    plain: Vec<u8>,
+    captured: u64,
+}
+
+impl Scene {
+    fn open(is_own: bool) -> Arc<Self> {
+        let (barred, up) = Default::default();
+        Arc::new(Self { house: House::new(), is_own, barred, up })
+    }
+
+    /// Takes these steps while the device comes in, with a ticket where it was there before, and holds
+    /// every answer against what is right.
+    fn run(
+        self: &Arc<Self>,
+        at_first: Option<DeviceStatus>,
+        acts: &'static [Act],
+        was_there: bool,
+    ) {
+        let bystander = self.visit(&OTHER, &mut None);
+        let mut ticket = None;
+        let earlier = was_there.then(|| self.visit(&FLEET.device, &mut ticket));
+        if let Some(status) = at_first {
+            self.change(Act::Record(status)).or_else(|| self.change(Act::Set(status)));
+        }
+        let mut timeline = Timeline::new(at_first != Some(Off));
+        // Before the first status it was another story.
+        let mut visits: Vec<_> = earlier.into_iter().filter(|_| at_first != Some(Off)).collect();
+        let coming = [self.spawn_visits(2, ticket), self.spawn_visits(1, None)];
+        for act in acts {
+            let called = self.ticks.tick();
+            let Some(effect) = self.change(*act) else { continue };
+            let returned = self.ticks.tick();
+            timeline.note(called, returned, effect);
+            let up = self.up.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mut before = up.iter().filter(|(since, _)| *since < called);
+            assert!(
+                before.all(|(_, lifeline)| lifeline.is_cut()),
+                "stays up: {at_first:?} {acts:?}"
+            );
+        }
+        visits.extend(coming.into_iter().flat_map(joined));
+        let context = (at_first, acts);
+        for Visit { attempt, admitted } in &visits {
+            timeline.assert_right(attempt, &context);
+            let Some(admitted) = admitted else { continue };
+            let over = admitted.membership.lifeline().is_cut();
+            let told = |what| format!("{what}: {attempt:?} {timeline:#?} {context:?}");
+            assert!(over || !timeline.must_be_over(attempt), "{}", told("stays up"));
+            assert!(!over || timeline.may_be_over(attempt), "{}", told("ended for nothing"));
+        }
+        timeline.assert_met_in_order(visits.iter().map(|visit| &visit.attempt), &context);
+        timeline.assert_right(&self.visit(&FLEET.device, &mut None).attempt, &"afterwards");
+        let spared = bystander.admitted.as_ref().unwrap().membership.lifeline().ended().is_none();
+        let with_all = self.is_own && acts.iter().any(|act| matches!(act, Act::DeleteCa));
+        assert_eq!(spared, !with_all, "{context:?}");
+        self.assert_agrees();
+        drop((visits, bystander));
+        assert_eq!(self.house.registry.connections(), 0);
+    }
+
+    fn spawn_visits(
+        self: &Arc<Self>,
+        times: usize,
+        mut ticket: Option<Ticket>,
+    ) -> JoinHandle<Vec<Visit>> {
+        let scene = Arc::clone(self);
+        thread::spawn(move || (0..times).map(|_| scene.visit(&FLEET.device, &mut ticket)).collect())
+    }
+
+    /// A whole handshake, resumed where the ticket is still good. It leaves another ticket.
+    fn visit(&self, device: &Identity, ticket: &mut Option<Ticket>) -> Visit {
+        let (end_entity, intermediates) = device.chain.split_first().unwrap();
+        let began = self.ticks.tick();
+        let moment = Moment::now();
+        let captured = self.ticks.tick();
+        let recalled = ticket.take().and_then(|ticket| self.recall(ticket));
+        let (finding, captured) = match recalled {
+            Some((candidate, captured)) => {
+                let plain = candidate.append_to(&[]);
+                *ticket = Some(Ticket { plain, captured });
+                (candidate.verdict(Some(end_entity)).map(Option::unwrap), captured)
+            }
+            None => {
+                let verifier = &self.house.verifier;
+                let finding = verifier.examine(end_entity, intermediates, now(), moment);
+                *ticket = finding.as_ref().ok().map(|verdict| {
+                    let plain = verdict.bind(Incarnation([0; 8]), NOW).append_to(&[]).unwrap();
+                    Ticket { plain, captured }
+                });
+                (finding, captured)
+            }
+        };
+        thread::yield_now();
+        let judged = self.ticks.tick();
+        let admitted = finding.and_then(|verdict| verdict.admit(&self.registry, now())).ok();
+        let ended = self.ticks.tick();
+        if let Some(admitted) = admitted.as_ref().filter(|_| device.chain == FLEET.device.chain) {
+            let lifeline = Arc::clone(admitted.membership.lifeline());
+            self.up.lock().unwrap_or_else(PoisonError::into_inner).push((ended, lifeline));
+        }
+        let is_admitted = admitted.is_some();
+        Visit {
+            attempt: Attempt { began, captured, judged, ended, admitted: is_admitted },
+            admitted,
+        }
+    }
+
+    fn recall(&self, Ticket { plain, captured }: Ticket) -> Option<(Candidate, u64)> {
+        let recalled = Candidate::recall(plain, |_| Ok(now()), &self.registry);
+        recalled.ok().map(|(_, candidate)| (candidate, captured))
+    }
+
+    /// Takes one step, and tells what it changed for the device.
+    fn change(&self, act: Act) -> Option<Effect> {
+        let (ca, device) = (FLEET.root.serial(), FLEET.device.serial());
+        let authority = self.registry.get(&ca);
+        let with_barred = |set: &dyn Fn(&mut Barred) -> Option<Effect>| {
+            set(&mut self.barred.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let for_all = |admits| Some(Effect { admits, ends_attempts: false });
+        match act {
+            Act::Record(status) => {
+                let chain = &FLEET.device.chain;
+                let recorded = self.registry.register_device(&authority?, chain, status, now());
+                recorded.ok()?;
+                with_barred(&|barred| barred.set(self.is_own, status == Off))
+            }
+            Act::Set(status) => {
+                let change =
+                    self.registry.set_device_status(authority.as_ref()?, &device, status)?;
+                let set = with_barred(&|barred| barred.set(self.is_own, status == Off));
+                set.filter(|_| change.changed)
+            }
+            Act::Delete => {
+                self.registry.delete_device(authority.as_ref()?, &device, Some(now()))?;
+                with_barred(&|barred| barred.delete(self.is_own))
+            }
+            Act::DeleteCa => {
+                self.registry.delete(&ca, Some(now()))?;
+                let forgotten = with_barred(&|barred| barred.delete(self.is_own));
+                if self.is_own { for_all(false) } else { forgotten }
+            }
+            Act::RegisterCa => {
+                self.take(&FLEET.root, Register(Active));
+                Some(Effect { admits: true, ends_attempts: true })
+            }
+            Act::Revoke | Act::RevokeNobody => {
+                let list = &LISTS[usize::from(matches!(act, Act::RevokeNobody))];
+                self.registry.load_revocations(&ca, list, now())?.ok()?;
+                for_all(matches!(act, Act::RevokeNobody))
+            }
+        }
+    }
+
+    fn record(&self) -> Option<Arc<RecordedDevice>> {
+        self.registry.device(&FLEET.root.serial(), &FLEET.device.serial())
+    }
+
+    fn assert_agrees(&self) {
+        let authorities = self.registry.list(None, 10).authorities;
+        self.registry.devices().assert_agrees(&authorities);
+    }
+}
+
+static TWIN: LazyLock<TestCa> = LazyLock::new(|| FLEET.root.twin(|_| {}));
+static OTHER: LazyLock<Identity> = LazyLock::new(|| FLEET.root.device("other"));
+/// One with the device, and a later one with nobody.
+static LISTS: LazyLock<[RevocationList; 2]> = LazyLock::new(|| {
+    let list = |number, revoked: &[SerialNumber]| {
+        RevocationList::from_der(&FLEET.root.list(number, revoked, |_| {})).unwrap()
+    };
+    [list(1, &[FLEET.device.serial()]), list(2, &[])]
+});
+
+/// How many orders of steps are tried of each script, twice.
+const SCHEDULES: usize = 60;
