@@ -172,9 +172,12 @@ struct House {
 
 impl House {
     fn new() -> Arc<Self> {
+        Self::with(TrustSettings::default())
+    }
+
+    fn with(settings: TrustSettings) -> Arc<Self> {
         let algorithms = provider().signature_verification_algorithms;
-        let registry =
-            Arc::new(CaRegistry::new(algorithms, TrustSettings::default(), Duration::ZERO));
+        let registry = Arc::new(CaRegistry::new(algorithms, settings, Duration::ZERO));
         let verifier = DeviceVerifier::new(Arc::clone(&registry), ClientAuth::Required, algorithms);
         Arc::new(Self { registry, verifier, ticks: Ticks::default() })
     }

@@ -98,15 +98,21 @@ impl Timeline {
         let Attempt { captured, judged, ended, .. } = *attempt;
         let by = |(at, change): (usize, &Change)| {
             let next = self.changes.get(at + 1).map_or(u64::MAX, |next| next.called);
-            let refuses = !change.admits && judged < change.returned && ended < next;
-            ended < change.called || refuses
+            !change.admits && judged < change.returned && ended < next
         };
-        self.changes.iter().enumerate().any(by) || self.was_ended(captured, u64::MAX, ended)
+        self.came_between(ended, u64::MAX)
+            || self.was_ended(captured, u64::MAX, ended)
+            || self.changes.iter().enumerate().any(by)
     }
 
-    /// Whether a change may have ended one who was admitted.
-    pub(crate) fn may_be_over(&self, attempt: &Attempt) -> bool {
-        self.changes.iter().any(|change| change.returned > attempt.began)
+    /// Whether all of some change lies between two ticks.
+    pub(crate) fn came_between(&self, since: u64, at: u64) -> bool {
+        self.changes.iter().any(|change| since < change.called && change.returned < at)
+    }
+
+    /// Whether a change may have ended one who was admitted, before some tick.
+    pub(crate) fn may_be_over(&self, attempt: &Attempt, at: u64) -> bool {
+        self.changes.iter().any(|change| change.returned > attempt.began && change.called < at)
     }
 
     /// Whether a change came between, and its record is still there to tell.
@@ -171,7 +177,7 @@ impl Barred {
         (!self.is_barred() && (before || ends_attempts)).then_some(effect)
     }
 
-    fn is_barred(&self) -> bool {
+    pub(crate) fn is_barred(&self) -> bool {
         self.own || self.elsewhere
     }
 

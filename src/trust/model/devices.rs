@@ -7,8 +7,7 @@ use DeviceStatus::{Active as On, Inactive as Off};
 
 use super::super::binding::Incarnation;
 use super::super::candidate::Candidate;
-use super::super::device::Device;
-use super::super::devices::{DeviceStatus, RecordedDevice};
+use super::super::devices::{DeviceStatus, Provisioning, RecordedDevice};
 use super::super::lifeline::Lifeline;
 use super::super::verdict::Admitted;
 use super::*;
@@ -41,18 +40,32 @@ fn whoever_is_admitted_is_ended_by_what_comes_after_and_the_tables_agree() {
     ];
     for (at_first, acts) in scripts {
         explore(SCHEDULES, move || {
-            let scene = Scene::open(true);
-            scene.take(&FLEET.root, Register(Active));
-            scene.run(at_first, acts, at_first == Some(On));
+            Scene::own(&[2, 1]).run(at_first, acts, at_first == Some(On));
         });
     }
 }
 
 #[test]
+fn a_handshake_that_is_long_under_way_is_kept_out() {
+    let scripts: [(Option<DeviceStatus>, &[Act]); 6] = [
+        (Some(On), &[Act::Set(Off)]),
+        (Some(On), &[Act::Delete]),
+        (Some(On), &[Act::Delete, Act::Come]),
+        (None, &[Act::Come, Act::Delete, Act::Come]),
+        (None, &[Act::DeleteCa]),
+        (None, &[Act::Revoke]),
+    ];
+    for (at_first, acts) in scripts {
+        explore(8 * SCHEDULES, move || Scene::own(&[1]).run(at_first, acts, false));
+    }
+}
+
+#[test]
 fn what_becomes_of_a_record_under_another_ca_counts_for_whoever_comes_through_this_one() {
-    let scripts: [(Option<DeviceStatus>, &[Act]); 10] = [
+    let scripts: [(Option<DeviceStatus>, &[Act]); 11] = [
         (Some(On), &[Act::Set(Off)]),
         (Some(On), &[Act::Set(Off), Act::Set(On)]),
+        (Some(On), &[Act::Set(Off), Act::Set(On), Act::Come]),
         (Some(Off), &[Act::Set(On)]),
         (Some(On), &[Act::Delete]),
         (Some(On), &[Act::Set(Off), Act::Delete]),
@@ -65,20 +78,33 @@ fn what_becomes_of_a_record_under_another_ca_counts_for_whoever_comes_through_th
     for (at_first, acts) in scripts {
         for known_here in [false, true] {
             explore(SCHEDULES, move || {
-                let scene = Scene::open(false);
-                scene.take(&FLEET.root, Register(Inactive));
-                scene.take(&TWIN, Register(Active));
-                scene.run(at_first, acts, known_here);
+                Scene::through_a_twin(false).run(at_first, acts, known_here);
             });
         }
     }
 }
 
 #[test]
+fn whoever_comes_in_on_a_record_under_another_ca_goes_with_it() {
+    let scripts: [(Option<DeviceStatus>, &[Act]); 6] = [
+        (Some(On), &[Act::Set(Off)]),
+        (Some(On), &[Act::Set(Off), Act::Set(On)]),
+        (Some(On), &[Act::Delete]),
+        (Some(On), &[Act::DeleteCa]),
+        (None, &[Act::Record(On)]),
+        (None, &[Act::Record(On), Act::DeleteCa]),
+    ];
+    for (at_first, acts) in scripts {
+        explore(2 * SCHEDULES, move || {
+            Scene::through_a_twin(true).run(at_first, acts, false);
+        });
+    }
+}
+
+#[test]
 fn two_first_handshakes_at_a_time_make_one_record_and_both_stand_under_it() {
     explore(20 * SCHEDULES, || {
-        let scene = Scene::open(true);
-        scene.take(&FLEET.root, Register(Active));
+        let scene = Scene::own(&[]);
         let visits = [(); 2].map(|()| {
             let scene = Arc::clone(&scene);
             thread::spawn(move || scene.visit(&FLEET.device, &mut None).admitted.unwrap())
@@ -106,14 +132,13 @@ fn whatever_operations_meet_the_tables_agree() {
     ];
     for (ours, theirs) in pairs {
         explore(SCHEDULES, move || {
-            let scene = Scene::open(true);
-            scene.take(&FLEET.root, Register(Active));
+            let scene = Scene::own(&[]);
             let other = Arc::clone(&scene);
             let operator = thread::spawn(move || {
-                theirs.iter().for_each(|act| drop(other.change(*act)));
+                theirs.iter().for_each(|act| _ = other.change(*act));
             });
             let visitor = scene.spawn_visits(2, None);
-            ours.iter().for_each(|act| drop(scene.change(*act)));
+            ours.iter().for_each(|act| _ = scene.change(*act));
             joined(operator);
             let visits = joined(visitor);
             scene.assert_agrees();
@@ -129,6 +154,8 @@ enum Act {
     Record(DeviceStatus),
     Set(DeviceStatus),
     Delete,
+    /// The device comes in once more, on the operator's own thread.
+    Come,
     RegisterCa,
     DeleteCa,
     Revoke,
@@ -141,6 +168,10 @@ struct Scene {
     house: Arc<House>,
     /// Whether it comes in through that CA, and not through its twin.
     is_own: bool,
+    /// Whether it comes in on a record that was made beforehand only.
+    registered_only: bool,
+    /// How often it comes in, on as many threads.
+    visits: &'static [usize],
     barred: std::sync::Mutex<Barred>,
     /// Who was admitted so far, and when.
     up: std::sync::Mutex<Vec<(u64, Arc<Lifeline>)>>,
@@ -167,9 +198,27 @@ struct Ticket {
 }
 
 impl Scene {
-    fn open(is_own: bool) -> Arc<Self> {
-        let (barred, up) = Default::default();
-        Arc::new(Self { house: House::new(), is_own, barred, up })
+    /// A device that comes through the CA whose record is changed.
+    fn own(visits: &'static [usize]) -> Arc<Self> {
+        let house = House::new();
+        house.take(&FLEET.root, Register(Active));
+        let (is_own, registered_only, (barred, up)) = (true, false, Default::default());
+        Arc::new(Self { house, is_own, registered_only, visits, barred, up })
+    }
+
+    /// A device that comes through the CA's renewed twin.
+    fn through_a_twin(registered_only: bool) -> Arc<Self> {
+        let mut settings = TrustSettings::default();
+        if registered_only {
+            settings.devices.provisioning = Provisioning::RegisteredOnly;
+        }
+        let house = House::with(settings);
+        house.take(&FLEET.root, Register(Inactive));
+        house.take(&TWIN, Register(Active));
+        let twin = house.registry.get(&TWIN.serial()).unwrap();
+        house.registry.register_device(&twin, &OTHER.chain, On, now()).unwrap();
+        let (is_own, visits, (barred, up)) = (false, &[2, 1][..], Default::default());
+        Arc::new(Self { house, is_own, registered_only, visits, barred, up })
     }
 
     /// Takes these steps while the device comes in, with a ticket where it was there before, and holds
@@ -186,11 +235,20 @@ impl Scene {
         if let Some(status) = at_first {
             self.change(Act::Record(status)).or_else(|| self.change(Act::Set(status)));
         }
-        let mut timeline = Timeline::new(at_first != Some(Off));
+        let admits_at_first = match at_first {
+            Some(status) => status == On,
+            None => !self.registered_only,
+        };
+        let mut timeline = Timeline::new(admits_at_first);
         // Before the first status it was another story.
         let mut visits: Vec<_> = earlier.into_iter().filter(|_| at_first != Some(Off)).collect();
-        let coming = [self.spawn_visits(2, ticket), self.spawn_visits(1, None)];
+        let spawn = |times: &usize| self.spawn_visits(*times, ticket.take());
+        let coming: Vec<_> = self.visits.iter().map(spawn).collect();
         for act in acts {
+            if let Act::Come = act {
+                visits.push(self.visit(&FLEET.device, &mut None));
+                continue;
+            }
             let called = self.ticks.tick();
             let Some(effect) = self.change(*act) else { continue };
             let returned = self.ticks.tick();
@@ -210,7 +268,11 @@ impl Scene {
             let over = admitted.membership.lifeline().is_cut();
             let told = |what| format!("{what}: {attempt:?} {timeline:#?} {context:?}");
             assert!(over || !timeline.must_be_over(attempt), "{}", told("stays up"));
-            assert!(!over || timeline.may_be_over(attempt), "{}", told("ended for nothing"));
+            assert!(
+                !over || timeline.may_be_over(attempt, u64::MAX),
+                "{}",
+                told("ended for nothing")
+            );
         }
         timeline.assert_met_in_order(visits.iter().map(|visit| &visit.attempt), &context);
         timeline.assert_right(&self.visit(&FLEET.device, &mut None).attempt, &"afterwards");
@@ -278,31 +340,34 @@ impl Scene {
     fn change(&self, act: Act) -> Option<Effect> {
         let (ca, device) = (FLEET.root.serial(), FLEET.device.serial());
         let authority = self.registry.get(&ca);
-        let with_barred = |set: &dyn Fn(&mut Barred) -> Option<Effect>| {
-            set(&mut self.barred.lock().unwrap_or_else(PoisonError::into_inner))
+        let with_barred = |change: &dyn Fn(&mut Barred) -> Option<Effect>| {
+            change(&mut self.barred.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        let for_all = |admits| Some(Effect { admits, ends_attempts: false });
+        let without_record = || Some(Effect { admits: false, ends_attempts: false });
         match act {
             Act::Record(status) => {
                 let chain = &FLEET.device.chain;
                 let recorded = self.registry.register_device(&authority?, chain, status, now());
                 recorded.ok()?;
-                with_barred(&|barred| barred.set(self.is_own, status == Off))
+                let effect = with_barred(&|barred| barred.set(self.is_own, status == Off));
+                let lets_in = Effect { admits: true, ends_attempts: false };
+                if self.registered_only { effect.or(Some(lets_in)) } else { effect }
             }
             Act::Set(status) => {
                 let change =
                     self.registry.set_device_status(authority.as_ref()?, &device, status)?;
-                let set = with_barred(&|barred| barred.set(self.is_own, status == Off));
-                set.filter(|_| change.changed)
+                let effect = with_barred(&|barred| barred.set(self.is_own, status == Off));
+                effect.filter(|_| change.changed)
             }
             Act::Delete => {
                 self.registry.delete_device(authority.as_ref()?, &device, Some(now()))?;
-                with_barred(&|barred| barred.delete(self.is_own))
+                let effect = with_barred(&|barred| barred.delete(self.is_own));
+                if self.registered_only { without_record() } else { effect }
             }
             Act::DeleteCa => {
                 self.registry.delete(&ca, Some(now()))?;
-                let forgotten = with_barred(&|barred| barred.delete(self.is_own));
-                if self.is_own { for_all(false) } else { forgotten }
+                let effect = with_barred(&|barred| barred.delete(self.is_own));
+                if self.is_own || self.registered_only { without_record() } else { effect }
             }
             Act::RegisterCa => {
                 self.take(&FLEET.root, Register(Active));
@@ -311,8 +376,9 @@ impl Scene {
             Act::Revoke | Act::RevokeNobody => {
                 let list = &LISTS[usize::from(matches!(act, Act::RevokeNobody))];
                 self.registry.load_revocations(&ca, list, now())?.ok()?;
-                for_all(matches!(act, Act::RevokeNobody))
+                Some(Effect { admits: matches!(act, Act::RevokeNobody), ends_attempts: false })
             }
+            Act::Come => None,
         }
     }
 
