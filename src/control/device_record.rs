@@ -18,8 +18,8 @@ pub struct DeviceRecord {
     pub device_sn: SerialNumber,
     /// `Status`: "1" on the wire for active, "0" for inactive.
     pub status: DeviceStatus,
-    /// Whether it is let in. Not where it is active and the same certificate is inactive under another
-    /// CA. Not on the wire.
+    /// Whether it is let in, as far as records tell. Not where it is active and the same certificate is
+    /// inactive under another CA. CAs and their revocation lists have their own say. Not on the wire.
     pub let_in: bool,
     /// `DeviceContent`: its certificate.
     pub certificate: CertificateDer<'static>,

@@ -35,6 +35,9 @@ pub struct LoadRevocationListResponse {
     pub sn: SerialNumber,
     /// Whether another list, or none, was in force before.
     pub changed: bool,
+    /// The registered CAs whose own certificates are on the list. Registered, they stand on their own:
+    /// whoever comes in through them still does until they are deactivated.
+    pub registered_cas: Vec<SerialNumber>,
     /// The connections that came in with a certificate that is on the list.
     pub connections: LiveChange,
 }
@@ -65,7 +68,9 @@ impl LoadRevocationList {
             let answer = self.answer(request_id, loaded)?;
             tracing::info!(
                 action = ACTION.name, %request_id, ?caller, instance = %instance.id(),
-                sn = %self.sn, number = ?self.revocation_list.number(),
+                sn = %self.sn,
+                number = self.revocation_list.number().map(tracing::field::display),
+                registered_cas = ?answer.registered_cas,
                 revoked = self.revocation_list.len(), changed = answer.changed,
                 connections_ended = answer.connections.ended,
                 connections_kept = answer.connections.kept, "operation applied"
@@ -108,6 +113,7 @@ impl LoadRevocationList {
             request_id,
             sn: self.sn.clone(),
             changed: loaded.changed,
+            registered_cas: loaded.registered,
             connections: loaded.live,
         })
     }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::trust::{Admitted, Device, Ended};
+use crate::trust::{Admitted, Device, Ended, RecordedDevice};
 
 /// A client that has passed the gate of an accept loop of the embedder's own: hold this for as long
 /// as its connection is up.
@@ -20,7 +20,12 @@ impl Admission {
     /// The device that has proven its identity; `None` for a client that showed no certificate
     /// where it need not.
     pub fn device(&self) -> Option<&Device> {
-        self.0.device.as_ref()
+        self.0.device.as_ref().map(|known| &known.device)
+    }
+
+    /// The record on which the device came in, which tells by which serial numbers it is switched off.
+    pub fn record(&self) -> Option<&Arc<RecordedDevice>> {
+        self.0.device.as_ref().map(|known| &known.record)
     }
 
     /// Why the connection is over; `None` where it is not. Costs one load.

@@ -10,7 +10,7 @@ use super::events::Event;
 use super::route::Route;
 use super::tenant::Instance;
 use crate::sni::Pinned;
-use crate::trust::{Admitted, Claims, ClientAuth, Moment, Observed, Refusal, Verdict};
+use crate::trust::{Admitted, Claims, ClientAuth, Known, Moment, Observed, Refusal, Verdict};
 
 pub(crate) use crate::sni::went_unanswered;
 
@@ -85,7 +85,7 @@ impl Instance {
     }
 
     fn announce_new(&self, admitted: &Admitted) {
-        if let Some(device) = admitted.device.as_ref().filter(|_| admitted.is_new) {
+        if let Some(Known { device, .. }) = admitted.device.as_ref().filter(|_| admitted.is_new) {
             self.announce(|instance| Event::DeviceRecorded {
                 instance,
                 ca_serial: device.ca_serial().clone(),

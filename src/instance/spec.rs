@@ -98,7 +98,8 @@ impl InstanceSpec {
 
     /// How many devices may be on record, 1,000,000 unless said otherwise. At the limit a new device is
     /// refused, with the alert of an unknown CA, and whoever is on record comes in as before: no record
-    /// is ever given up for another one, an inactive one least of all.
+    /// is given up for another one but that of an active device whose certificate has expired. One that
+    /// is registered as inactive may be one more.
     pub fn max_devices(mut self, max_devices: usize) -> Self {
         self.trust.devices.max_devices = max_devices;
         self

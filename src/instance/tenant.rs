@@ -193,7 +193,9 @@ impl Instance {
     /// begun. Costs next to nothing where nothing is due.
     ///
     /// Ends the connections whose certificates have expired, and those that were up for as long as
-    /// one may be: nothing else does.
+    /// one may be: nothing else does. Forgets devices whose certificates have expired, where nine of
+    /// ten of those are on record that [may be](super::InstanceSpec::max_devices): a thousand are
+    /// looked at each time.
     ///
     /// Frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that no
     /// handshake uses anymore; a handshake frees none itself. Each change does this too, and takes
@@ -202,10 +204,15 @@ impl Instance {
     /// Returns what is still held; `None` where a change is under way, for which this does not
     /// wait, and which sweeps by itself.
     pub fn sweep(&self) -> Option<StillHeld> {
-        let due = self.now().map_or_else(Vec::new, |now| self.trust.end_due(now));
+        let now = self.now();
+        let due = now.map_or_else(Vec::new, |now| self.trust.end_due(now));
         for (why, count) in due {
             tracing::debug!(instance = %self.id, %why, connections_ended = count, "time is over");
             self.announce(|instance| Event::ConnectionsEnded { instance, why, count });
+        }
+        let forgotten = now.map_or(0, |now| self.trust.forget_expired_devices(now));
+        if forgotten > 0 {
+            tracing::debug!(instance = %self.id, devices = forgotten, "expired and forgotten");
         }
         let mut publisher = match self.sni_publisher.try_lock() {
             Ok(publisher) => publisher,

@@ -15,7 +15,7 @@ use super::handle::{ConnectionHandle, FarewellTooLong};
 use super::wire::Wire;
 use crate::id::InstanceId;
 use crate::name::HostName;
-use crate::trust::{Admitted, Device, Ended, Membership};
+use crate::trust::{Admitted, Device, Ended, Known, Membership, RecordedDevice};
 
 /// An admitted client's encrypted stream, and what is known about the client.
 ///
@@ -32,7 +32,7 @@ pub struct Connection<IO> {
     wire: Wire<IO>,
     instance: InstanceId,
     server_name: Option<HostName>,
-    device: Option<Device>,
+    device: Option<Known>,
     membership: Membership,
     /// Whether the end of the connection was noticed here, so that nothing is said any more.
     parted: bool,
@@ -111,7 +111,13 @@ impl<IO> Connection<IO> {
     /// The device that has proven its identity; `None` where the client showed no certificate and
     /// need not.
     pub fn device(&self) -> Option<&Device> {
-        self.device.as_ref()
+        self.device.as_ref().map(|known| &known.device)
+    }
+
+    /// The record on which the device came in. By its serial numbers the device is switched off; the
+    /// CA's is that of [`Device::ca_serial`], or of a renewed twin of that CA.
+    pub fn record(&self) -> Option<&Arc<RecordedDevice>> {
+        self.device.as_ref().map(|known| &known.record)
     }
 }
 
@@ -123,7 +129,7 @@ impl<IO> fmt::Debug for Connection<IO> {
             .field("alpn", &self.alpn().map(<[u8]>::escape_ascii).map(|alpn| alpn.to_string()))
             .field("tls_version", &self.tls_version())
             .field("is_resumed", &self.is_resumed())
-            .field("device", &self.device)
+            .field("device", &self.device())
             .finish_non_exhaustive()
     }
 }

@@ -1,11 +1,11 @@
 //! The connections that are up, by what let them in.
 
-use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use foldhash::HashSet;
 use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 

@@ -75,4 +75,4 @@ pub(crate) use resumption::Sealing;
 pub(crate) use revocation::Revocation;
 pub(crate) use state::Moment;
 pub(crate) use ticketer::BindingTicketer;
-pub(crate) use verdict::{Admitted, Verdict};
+pub(crate) use verdict::{Admitted, Known, Verdict};

@@ -239,10 +239,11 @@ impl CaRegistry {
 
     /// What forgetting a CA would come to now.
     pub(crate) fn foresee_delete(&self, serial: &SerialNumber) -> Option<Deletion> {
-        let _ledger = self.writer();
         let authority = self.get(serial)?;
-        let active_twins = self.twins_behind(&authority, CaStatus::Inactive);
+        // They may be a million, and nobody waits for this but who asked.
         let (devices, cut) = self.foresee_loss(&authority);
+        let _ledger = self.writer();
+        let active_twins = self.twins_behind(&authority, CaStatus::Inactive);
         Some(Deletion { authority, active_twins, devices, live: LiveChange::of(cut) })
     }
 
@@ -257,6 +258,8 @@ impl CaRegistry {
         let ledger = self.writer();
         let cut = self.live.close();
         drop(ledger);
+        // Not by whoever lets go of the instance last, which may be a handshake.
+        self.devices.clear();
         LiveChange::of(cut)
     }
 
@@ -267,6 +270,11 @@ impl CaRegistry {
 
     pub(crate) fn check_open(&self) -> Result<(), Refusal> {
         if self.live.is_open() { Ok(()) } else { Err(Refusal::InstanceRemoved) }
+    }
+
+    /// Forgets devices that cannot come in anymore, where there is little room for others.
+    pub(crate) fn forget_expired_devices(&self, now: UnixTime) -> usize {
+        self.devices.forget_expired(now)
     }
 
     /// Ends the connections whose time is over; tells why, and how many.

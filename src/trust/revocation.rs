@@ -1,9 +1,10 @@
 //! What revocation lists say of a path, and what putting one in force does.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use rustls_pki_types::UnixTime;
+use webpki::EndEntityCert;
 
 use super::authority::Authority;
 use super::cut::LiveChange;
@@ -28,6 +29,8 @@ pub(crate) struct RevocationPolicy {
 pub(crate) struct Revocation {
     /// Whether another list, or none, was in force before.
     pub(crate) changed: bool,
+    /// The registered CAs whose own certificates are on it.
+    pub(crate) registered: Vec<SerialNumber>,
     pub(crate) live: LiveChange,
 }
 
@@ -62,6 +65,8 @@ impl CaRegistry {
         list: &RevocationList,
         now: UnixTime,
     ) -> Option<Result<Revocation, RevocationError>> {
+        // Of a list with a million entries, before anybody waits for it.
+        let revoked = self.kept_alike(list);
         // Held to the end, as for a status.
         let writer = self.writer();
         let authority = self.get(serial)?;
@@ -76,9 +81,10 @@ impl CaRegistry {
             twins.iter().for_each(|twin| twin.put_in_force(Some(Arc::clone(&in_force))));
         }
         // Also where it was in force: whoever comes second does not return before the first one.
-        let cut = self.live().cut_below(&twins, &self.kept_alike(list), serial);
+        let cut = self.live().cut_below(&twins, &revoked, serial);
         drop(writer);
-        Some(Ok(Revocation { changed: loading == Loading::New, live: LiveChange::of(cut) }))
+        let (changed, registered) = (loading == Loading::New, self.registered_on(list));
+        Some(Ok(Revocation { changed, registered, live: LiveChange::of(cut) }))
     }
 
     /// What putting it in force would come to now.
@@ -88,12 +94,14 @@ impl CaRegistry {
         list: &RevocationList,
         now: UnixTime,
     ) -> Option<Result<Revocation, RevocationError>> {
+        let revoked = self.kept_alike(list);
         let _writer = self.writer();
         let authority = self.get(serial)?;
         Some(self.check_loading(&authority, list, now).map(|loading| {
             let twins = self.index().twins(authority.certificate().identity());
-            let cut = self.live().foresee_below(&twins, &self.kept_alike(list));
-            Revocation { changed: loading == Loading::New, live: LiveChange::of(cut) }
+            let cut = self.live().foresee_below(&twins, &revoked);
+            let (changed, registered) = (loading == Loading::New, self.registered_on(list));
+            Revocation { changed, registered, live: LiveChange::of(cut) }
         }))
     }
 
@@ -108,6 +116,18 @@ impl CaRegistry {
             let (ca, algorithms) = (authority.certificate(), self.algorithms());
             check_list(list, ca, in_force, algorithms, now, accept_stale)
         })
+    }
+
+    /// The registered CAs that are on a list. They stand on their own: what it says of them counts
+    /// only where a path goes through them to the list's CA.
+    fn registered_on(&self, list: &RevocationList) -> Vec<SerialNumber> {
+        let is_on_it = |ca: &Arc<Authority>| {
+            let certificate = EndEntityCert::try_from(ca.certificate().der());
+            certificate.is_ok_and(|certificate| certificate.issuer() == list.issuer_der())
+        };
+        let known =
+            list.serials().filter(|serial| self.get(serial).is_some_and(|ca| is_on_it(&ca)));
+        known.collect()
     }
 
     /// The serial numbers on a list as live connections keep them.

@@ -9,7 +9,7 @@ use crate::certificate::{ListNumber, SerialNumber};
 #[non_exhaustive]
 pub enum RevocationError {
     /// Its issuer has another name than the CA.
-    #[error("the revocation list is by {issuer:.200}, which is not the subject of CA {serial}")]
+    #[error("the revocation list is by {:?}, which is not the subject of CA {serial}", cut(.issuer))]
     OtherIssuer {
         /// The serial number of the CA.
         serial: SerialNumber,
@@ -46,3 +46,10 @@ pub enum RevocationError {
         in_force: Option<ListNumber>,
     },
 }
+
+/// As much of a text as belongs in a line; whoever made the list chose it, so it is shown escaped.
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
+}
+
+const MAX_SHOWN: usize = 200;

@@ -1,10 +1,12 @@
 //! What a verified path rests on.
 
+use std::sync::Arc;
+
 use rustls_pki_types::UnixTime;
 
 use super::authority::SeenRecord;
 use super::device::Device;
-use super::devices::{DeviceStanding, SeenDevice};
+use super::devices::{DeviceStanding, RecordedDevice, SeenDevice};
 use super::index::Standing;
 use super::membership::Membership;
 use super::refusal::Refusal;
@@ -61,7 +63,8 @@ impl Verdict {
         }
         record.note_seen(now);
         anchor.authority.note_success();
-        Ok(Admitted { device: Some(self.device), membership, is_new })
+        let device = Some(Known { device: self.device, record });
+        Ok(Admitted { device, membership, is_new })
     }
 
     /// The serial number of the device's certificate.
@@ -83,10 +86,17 @@ impl Verdict {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     /// `None` where it showed no certificate and need not.
-    pub(crate) device: Option<Device>,
+    pub(crate) device: Option<Known>,
     pub(crate) membership: Membership,
     /// Whether the device was recorded just now.
     pub(crate) is_new: bool,
+}
+
+/// A device that has proven its identity, and the record on which it came in.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) device: Device,
+    pub(crate) record: Arc<RecordedDevice>,
 }
 
 /// One CA on a path, with what was registered about it when the path was found.

@@ -13,7 +13,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::list_draft::{ListDraft, entry, extension, number, sequence, time, tlv};
 use crate::live::count;
-use crate::support::{Door, NOW, TestCa, date, key, rsa_key};
+use crate::support::{Door, Log, NOW, TestCa, date, key, rsa_key};
 
 const WEEK: u64 = 7 * 24 * 60 * 60;
 
@@ -404,4 +404,23 @@ fn instances_have_lists_of_their_own() {
     assert!(beside.in_force(&ca).is_none());
     assert!(beside.revoke(&ca, 3, &[]).changed);
     assert_eq!(door.in_force(&ca).unwrap().number(), number_of(5));
+}
+
+/// Whoever wrote a list writes lines of its own into the operator's log.
+#[test]
+fn the_issuer_of_a_list_is_escaped_in_the_log() {
+    let (door, ca) = (Door::open(), TestCa::root("fleet"));
+    door.register(&ca, Active).unwrap();
+    let evil = ListDraft::by("x\n2026-01-01T00:00:00Z  INFO operation applied \u{1b}[2K");
+    let operation = LoadRevocationList {
+        mqtt_instance_id: door.instance.id().clone(),
+        sn: ca.serial(),
+        revocation_list: RevocationList::from_der(&evil.unsigned()).unwrap(),
+    };
+    let log = Log::start();
+    let error = operation.apply(&door.instances, &Caller::local()).unwrap_err();
+    assert!(matches!(error.cause(), Cause::Revocation(_)));
+    for line in log.so_far() {
+        assert!(!line.text.contains(['\n', '\u{1b}']), "{:?}", line.text);
+    }
 }

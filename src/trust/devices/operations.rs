@@ -40,7 +40,8 @@ impl DeviceRegistry {
                 RegisterDeviceError::SerialInUse(serial)
             });
         }
-        if self.len() >= self.max_devices() {
+        // A stolen one must not come in because there is no room to say so.
+        if status == DeviceStatus::Active && self.len() >= self.max_devices() {
             return Err(RegisterDeviceError::TooManyDevices(self.max_devices()));
         }
         let signed = self.hash_signed(device.certificate());
@@ -155,6 +156,45 @@ impl DeviceRegistry {
         }
     }
 
+    /// Forgets devices whose certificates have expired, where there is little room left, and tells how
+    /// many. Not the inactive ones: they are there to keep somebody out. Looks at a thousand records,
+    /// from where it looked last.
+    pub(in crate::trust) fn forget_expired(&self, now: UnixTime) -> usize {
+        if self.len() < self.max_devices() / FULL_PARTS * (FULL_PARTS - 1) {
+            return 0;
+        }
+        let mut ledger = self.ledger();
+        let from = self.next_look();
+        let behind = ledger.range((Bound::Excluded(from), Bound::Unbounded)).take(AT_A_TIME);
+        let looked_at: Vec<_> = behind.map(|(_, record)| Arc::clone(record)).collect();
+        let next = looked_at.last().filter(|_| looked_at.len() == AT_A_TIME);
+        self.look_next_at(next.map_or(FIRST, |record| place(record)));
+        let mut forgotten = 0;
+        for record in looked_at {
+            if is_active(&record) && record.is_expired(now) && record.live().is_empty() {
+                record.let_in(false);
+                self.remove(&mut ledger, &record);
+                forgotten += 1;
+            }
+        }
+        forgotten
+    }
+
+    /// Forgets all: the instance is removed.
+    pub(in crate::trust) fn clear(&self) {
+        loop {
+            let mut ledger = self.ledger();
+            let batch: Vec<_> = ledger.values().take(AT_A_TIME).cloned().collect();
+            if batch.is_empty() {
+                return;
+            }
+            for record in &batch {
+                record.let_in(false);
+                self.remove(&mut ledger, record);
+            }
+        }
+    }
+
     /// What forgetting them would come to now, and the connections that it would end.
     pub(in crate::trust) fn foresee_forget(
         &self,
@@ -204,5 +244,9 @@ fn deleted(record: &RecordedDevice) -> Ended {
     Ended::DeviceDeleted { ca_serial, serial }
 }
 
-/// How many records are forgotten under one lock.
+/// How many records are forgotten, or looked at, under one lock.
 const AT_A_TIME: usize = 1000;
+/// One of so many parts of the room is little.
+const FULL_PARTS: usize = 10;
+/// Before all records.
+const FIRST: Place = (0, 0);

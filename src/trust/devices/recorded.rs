@@ -39,6 +39,8 @@ pub struct RecordedDevice {
     authority: Arc<Authority>,
     serial: SerialNumber,
     certificate: Arc<[u8]>,
+    /// The last second in which the certificate is valid, since 1970.
+    not_after: u64,
     /// The hash of what the CA signed of the certificate, by which its other records are found.
     signed: u64,
     /// When it was recorded, counted per instance from 1. Never comes back.
@@ -69,6 +71,7 @@ impl RecordedDevice {
             authority: Arc::clone(authority),
             serial: device.serial().clone(),
             certificate: Arc::clone(device.certificate()),
+            not_after: device.validity().not_after.as_secs(),
             signed,
             order,
             state: State::with(word),
@@ -133,6 +136,11 @@ impl RecordedDevice {
 
     pub(in crate::trust) fn certificate(&self) -> &Arc<[u8]> {
         &self.certificate
+    }
+
+    /// Whether its certificate has expired.
+    pub(super) fn is_expired(&self, now: UnixTime) -> bool {
+        now.as_secs() > self.not_after
     }
 
     pub(super) fn signed(&self) -> u64 {

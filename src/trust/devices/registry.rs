@@ -44,6 +44,8 @@ pub(in crate::trust) struct DeviceRegistry {
     /// The words of deleted records: a handshake that began before saw nothing of them.
     deleted: Lapses,
     live: Arc<LiveIndex>,
+    /// Behind which record those that have expired are looked for next.
+    next_look: Mutex<Place>,
 }
 
 impl DeviceRegistry {
@@ -60,6 +62,7 @@ impl DeviceRegistry {
             // For as long as a handshake takes: a record that is gone is named by no ticket.
             deleted: Lapses::new(Duration::ZERO),
             live,
+            next_look: Mutex::default(),
         }
     }
 
@@ -206,6 +209,14 @@ impl DeviceRegistry {
             return Ok(());
         }
         Err(Refusal::DeviceChangedMeanwhile(pair.serial.clone()))
+    }
+
+    pub(super) fn next_look(&self) -> Place {
+        *self.next_look.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn look_next_at(&self, place: Place) {
+        *self.next_look.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
     pub(super) fn live(&self) -> &LiveIndex {

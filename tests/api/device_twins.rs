@@ -1,17 +1,15 @@
-//! What an intruder found. Each of these fails.
+//! Devices whose certificates are on record under one CA and who come through another, and places that
+//! are few.
 
 use mqtls::CaStatus::Active;
-use mqtls::control::Cause;
 use mqtls::trust::Refusal;
 use mqtls::{
     Caller, DeviceCertificate, DeviceStatus, InactivateDeviceCertificate, InstanceSpec,
-    LoadRevocationList, Provisioning, RegisterDeviceCertificate, RevocationList,
+    Provisioning, RegisterDeviceCertificate,
 };
 
-use crate::devices::signed_otherwise;
-use crate::list_draft::ListDraft;
 use crate::support::{
-    Door, Examinations, HeldHandshake, Identity, Log, NOW, TestCa, VERSIONS, client, date,
+    Door, Examinations, HeldHandshake, Identity, NOW, TestCa, VERSIONS, client, date,
     in_small_records,
 };
 use crate::ticket_tools::come;
@@ -77,22 +75,24 @@ async fn at_the_limit_registering_a_sub_ca_keeps_nobody_out_who_is_on_record() {
     assert!(visit.server.is_ok(), "{:?}", visit.server);
 }
 
-/// A serial number is unique for its issuer, and the registered CA need not be that.
+/// A record has two serial numbers for its name, and operators know no other.
 #[tokio::test]
-async fn two_devices_of_two_issuers_below_one_registered_ca_may_have_one_serial() {
+async fn of_two_issuers_below_one_registered_ca_each_is_registered_where_both_count_from_one() {
     let door = Door::open();
     let root = TestCa::root("root");
     door.register(&root, Active).unwrap();
-    let [victim, squatter] = ["sub one", "sub two"].map(|name| {
-        let sub = root.child(name);
+    let subs = ["sub one", "sub two"].map(|name| root.child(name));
+    let [first, second] = subs.each_ref().map(|sub| {
         let first = |params: &mut rcgen::CertificateParams| {
             params.serial_number = Some(rcgen::SerialNumber::from(1));
         };
-        sub.device_with("device", first).with_chain(&[&sub])
+        sub.device_with("device", first).with_chain(&[sub])
     });
-    let _up = door.knock(Some(&squatter), VERSIONS[1]).await.admitted().await;
-    let visit = door.knock(Some(&victim), VERSIONS[1]).await;
-    assert!(visit.server.is_ok(), "{:?}", visit.server);
+    let _up = door.knock(Some(&first), VERSIONS[1]).await.admitted().await;
+    let refusal = door.knock(Some(&second), VERSIONS[1]).await.not_believed();
+    assert_eq!(refusal, Refusal::DeviceConflict(second.serial()));
+    door.register(&subs[1], Active).unwrap();
+    let _up = door.knock(Some(&second), VERSIONS[1]).await.admitted().await;
 }
 
 /// README, "What is promised" (5): nothing about the device has changed when the handshake ends.
@@ -210,32 +210,14 @@ async fn a_device_is_switched_off_by_what_its_connection_says_of_it() {
     door.register(&ca.twin(|_| {}), Active).unwrap();
     door.deactivate(&ca);
     let connection = door.knock(Some(&device), VERSIONS[1]).await.admitted().await;
-    let shown = connection.device().unwrap();
+    let record = connection.record().unwrap();
     let operation = InactivateDeviceCertificate {
         mqtt_instance_id: door.instance.id().clone(),
-        ca_sn: shown.ca_serial().clone(),
-        device_sn: shown.serial().clone(),
+        ca_sn: record.ca_serial().clone(),
+        device_sn: record.serial().clone(),
     };
-    assert!(operation.apply(&door.instances, &Caller::local()).unwrap().changed);
-}
-
-/// A mismatch of a ticket is declined, never failed (DESIGN, "Resumption").
-#[tokio::test]
-async fn r07_a_certificate_signed_otherwise_that_came_in_on_a_record_under_another_ca_may_come_back()
- {
-    let door = Door::open_as(|spec| spec.provisioning(Provisioning::RegisteredOnly));
-    let ca = TestCa::root("fleet");
-    let device = ca.device("device");
-    door.register(&ca, Active).unwrap();
-    register(&door, &ca, &device, DeviceStatus::Active);
-    door.register(&ca.twin(|_| {}), Active).unwrap();
-    door.deactivate(&ca);
-    let config = client(Some(&signed_otherwise(&device)), VERSIONS[1]);
-    for _ in 0..3 {
-        let visit = door.visit(config.clone(), "localhost").await;
-        assert!(visit.server.is_ok(), "{:?}", visit.server);
-        drop(visit.admitted().await);
-    }
+    let done = operation.apply(&door.instances, &Caller::local()).unwrap();
+    assert_eq!((done.changed, done.connections.ended), (true, 1));
 }
 
 /// Expired certificates hold their places for ever: a fleet whose certificates are renewed fills the
@@ -248,25 +230,42 @@ async fn records_of_expired_certificates_keep_no_renewed_device_out() {
     door.clock.set(NOW + 1000);
     door.instance.sweep();
     let renewed = ca.device("device");
-    let visit = door.knock(Some(&renewed), VERSIONS[1]).await;
-    assert!(visit.server.is_ok(), "{:?}", visit.server);
+    let _up = door.knock(Some(&renewed), VERSIONS[1]).await.admitted().await;
+    assert!(door.instance.trust().device(&ca.serial(), &old.serial()).is_none());
+
+    // One that is there to keep somebody out stays, and so does one whose time has not come.
+    door.deactivate_device(&ca, &renewed);
+    door.clock.set(NOW + 100_000_000_000);
+    door.instance.sweep();
+    assert_eq!(door.instance.trust().device_count(), 1);
 }
 
-/// Whoever wrote a list writes lines of its own into the operator's log.
-#[test]
-fn the_issuer_of_a_list_is_escaped_in_the_log() {
-    let (door, ca) = (Door::open(), TestCa::root("fleet"));
+/// Where there is room, a record is kept: an operator may want to know what once came.
+#[tokio::test]
+async fn an_expired_device_stays_on_record_while_there_is_room() {
+    let door = Door::open_as(|spec: InstanceSpec| spec.max_devices(20));
+    let ca = TestCa::root("fleet");
     door.register(&ca, Active).unwrap();
-    let evil = ListDraft::by("x\n2026-01-01T00:00:00Z  INFO operation applied \u{1b}[2K");
-    let operation = LoadRevocationList {
-        mqtt_instance_id: door.instance.id().clone(),
-        sn: ca.serial(),
-        revocation_list: RevocationList::from_der(&evil.unsigned()).unwrap(),
-    };
-    let log = Log::start();
-    let error = operation.apply(&door.instances, &Caller::local()).unwrap_err();
-    assert!(matches!(error.cause(), Cause::Revocation(_)));
-    for line in log.so_far() {
-        assert!(!line.text.contains(['\n', '\u{1b}']), "{:?}", line.text);
+    for at in 0..18 {
+        let device = ca.device_with("device", |params| params.not_after = date(NOW + 100 + at));
+        drop(door.knock(Some(&device), VERSIONS[1]).await.admitted().await);
+        if at == 16 {
+            door.clock.set(NOW + 110);
+            door.instance.sweep();
+            assert_eq!(door.instance.trust().device_count(), 17);
+        }
     }
+    door.instance.sweep();
+    assert_eq!(door.instance.trust().device_count(), 8, "those until 110 and later");
+}
+
+#[tokio::test]
+async fn a_stolen_device_can_be_registered_as_inactive_where_no_room_is_left() {
+    let (door, ca, device) = full_house();
+    let stolen = ca.device("stolen");
+    drop(door.knock(Some(&device), VERSIONS[1]).await.admitted().await);
+    register(&door, &ca, &stolen, DeviceStatus::Inactive);
+    door.delete_device(&ca, &device);
+    let refusal = door.knock(Some(&stolen), VERSIONS[1]).await.not_believed();
+    assert!(matches!(refusal, Refusal::InactiveDevice { .. }));
 }
