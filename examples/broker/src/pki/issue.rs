@@ -5,14 +5,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, SerialNumber,
 };
+use uuid::Uuid;
 
 use super::files::{Readers, create, create_directory, sync_directory};
 use super::{
-    CERTIFICATES, DEVICE_CA, FIRST_INSTANCE, RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE,
-    SECOND_SERVER_CA, SERVER_CA,
+    CERTIFICATES, DEVICE_1_REVOKED, DEVICE_CA, FIRST_INSTANCE, NOBODY_REVOKED, OLDER_LIST,
+    RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
 };
 
 /// Writes a whole PKI into an empty directory.
@@ -35,8 +37,11 @@ fn write_first(root: &Path) -> Result<()> {
     ca.issue_server(&servers.join("exact-rsa.pem"), &["eu.mqtt.example.test"], rsa()?)?;
 
     let ca = Ca::make("mqtls demo device CA", &root.join(DEVICE_CA))?;
-    ca.issue_device(root, "device-1")?;
+    let device_1 = ca.issue_device(root, "device-1")?;
     ca.issue_device(root, "device-2")?;
+    ca.issue_list(&root.join(OLDER_LIST), 1, None)?;
+    ca.issue_list(&root.join(DEVICE_1_REVOKED), 2, Some(device_1))?;
+    ca.issue_list(&root.join(NOBODY_REVOKED), 3, None)?;
 
     let ca = Ca::make("mqtls demo retired CA", &root.join(RETIRED_CA))?;
     ca.issue_device(root, "retired-device")?;
@@ -85,14 +90,39 @@ impl Ca {
         create(file, &format!("{certificate}{}", key.serialize_pem()), Readers::Owner)
     }
 
-    /// Writes certificate and key into two files, as MQTT clients want them.
-    fn issue_device(&self, directory: &Path, name: &str) -> Result<()> {
+    /// Writes certificate and key into two files, as MQTT clients want them, and tells the serial
+    /// number, by which it can be revoked.
+    fn issue_device(&self, directory: &Path, name: &str) -> Result<SerialNumber> {
+        let serial = SerialNumber::from_slice(Uuid::new_v4().as_bytes());
         let mut device = params(name, &[])?;
+        device.serial_number = Some(serial.clone());
         device.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = ecdsa()?;
         let certificate = self.sign(device, &key)?;
         create(&directory.join(format!("{name}.pem")), &certificate, Readers::Anyone)?;
-        create(&directory.join(format!("{name}.key")), &key.serialize_pem(), Readers::Owner)
+        create(&directory.join(format!("{name}.key")), &key.serialize_pem(), Readers::Owner)?;
+        Ok(serial)
+    }
+
+    /// Writes a list of what it revokes. It is good for as long as the CA itself, since its key will
+    /// not be there to sign the next one.
+    fn issue_list(&self, file: &Path, number: u64, revokes: Option<SerialNumber>) -> Result<()> {
+        let CertificateParams { not_before, not_after, .. } = params("", &[])?;
+        let revoked = |serial_number| RevokedCertParams {
+            serial_number,
+            revocation_time: not_before,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: not_before,
+            next_update: not_after,
+            crl_number: number.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revokes.into_iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        create(file, &list.signed_by(&self.issuer)?.pem()?, Readers::Anyone)
     }
 
     fn sign(&self, mut leaf: CertificateParams, key: &KeyPair) -> Result<String> {

@@ -12,6 +12,8 @@ pub(super) struct InstanceFiles {
     pub(super) server_certificates: &'static [&'static str],
     /// Its devices: each has a `.pem` and a `.key`.
     pub(super) devices: &'static [&'static str],
+    /// The revocation lists of its CAs.
+    pub(super) lists: &'static [&'static str],
 }
 
 impl InstanceFiles {
@@ -28,6 +30,7 @@ pub(super) const FIRST: InstanceFiles = InstanceFiles {
     cas: &[SERVER_CA, DEVICE_CA, RETIRED_CA],
     server_certificates: &["default", "wildcard", "exact", "exact-rsa"],
     devices: &["device-1", "device-2", "retired-device"],
+    lists: &[OLDER_LIST, DEVICE_1_REVOKED, NOBODY_REVOKED],
 };
 
 /// The second instance, whose devices are called as the first one's are.
@@ -36,6 +39,7 @@ pub(super) const SECOND: InstanceFiles = InstanceFiles {
     cas: &[SECOND_SERVER_CA, SECOND_DEVICE_CA],
     server_certificates: &["default", "wildcard"],
     devices: &["mqtt-second/device-1", "mqtt-second/device-2"],
+    lists: &[],
 };
 
 /// The first instance.
@@ -49,6 +53,15 @@ pub(crate) const SERVER_CA: &str = "server-ca.pem";
 
 /// The CA of the devices that are let in.
 pub(crate) const DEVICE_CA: &str = "device-ca.pem";
+
+/// The first revocation list of the CA of the devices that are let in: nobody is on it.
+pub(crate) const OLDER_LIST: &str = "device-ca-1.crl.pem";
+
+/// Its second one: `device-1` is on it.
+pub(crate) const DEVICE_1_REVOKED: &str = "device-ca-2.crl.pem";
+
+/// Its third one: nobody is on it any more.
+pub(crate) const NOBODY_REVOKED: &str = "device-ca-3.crl.pem";
 
 /// The CA that has been deactivated.
 pub(crate) const RETIRED_CA: &str = "retired-ca.pem";

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 pub(crate) use layout::{
-    DEVICE_CA, FIRST_INSTANCE, RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA,
-    SERVER_CA,
+    DEVICE_1_REVOKED, DEVICE_CA, FIRST_INSTANCE, NOBODY_REVOKED, OLDER_LIST, RETIRED_CA,
+    SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
 };
 use layout::{FIRST, InstanceFiles, SECOND};
 
@@ -25,6 +25,9 @@ use layout::{FIRST, InstanceFiles, SECOND};
 /// certs/mqtt-demo/exact-rsa.pem      eu.mqtt.example.test, RSA
 /// device-ca.pem                      active: issued device-1 and device-2
 /// device-1.pem  device-1.key  device-2.pem  device-2.key
+/// device-ca-1.crl.pem                its revocation lists: nobody is on the first one,
+/// device-ca-2.crl.pem                device-1 is on the second one,
+/// device-ca-3.crl.pem                and nobody is on the third one
 /// retired-ca.pem                     inactive: issued retired-device
 /// retired-device.pem  retired-device.key
 ///
@@ -36,7 +39,7 @@ use layout::{FIRST, InstanceFiles, SECOND};
 /// ```
 ///
 /// No CA's private key is among them: each is dropped once it has signed, so nothing can be
-/// issued later by whoever reads the directory.
+/// issued later by whoever reads the directory. The revocation lists are signed beforehand, too.
 #[derive(Debug, Clone)]
 pub(crate) struct Pki {
     root: PathBuf,
@@ -47,7 +50,8 @@ impl Pki {
     ///
     /// It is made beside `root` and renamed into place as a whole, so a start that is broken off
     /// leaves nothing that the next one would take for complete. One from before there was a second
-    /// instance is given that instance's part.
+    /// instance is given that instance's part. One from before there were revocation lists cannot be
+    /// given any: its CA's key is gone.
     ///
     /// # Errors
     /// When `root` holds something else or only a part of a PKI: nothing there is replaced.
@@ -128,10 +132,10 @@ impl Pki {
         Ok(())
     }
 
-    /// Files without a key: CAs and the certificates of devices.
+    /// Files without a key: CAs, their revocation lists and the certificates of devices.
     fn public(&self, of: &InstanceFiles) -> impl Iterator<Item = PathBuf> {
         let devices = of.devices.iter().map(|name| self.path(&format!("{name}.pem")));
-        of.cas.iter().map(|file| self.path(file)).chain(devices)
+        of.cas.iter().chain(of.lists).map(|file| self.path(file)).chain(devices)
     }
 
     /// Files with a key.
@@ -155,6 +159,8 @@ const CERTIFICATES: &str = "certs";
 
 #[cfg(test)]
 mod tests {
+    use mqtls::{CaCertificate, RevocationList};
+
     use super::*;
 
     fn names(root: &Path) -> Vec<String> {
@@ -200,6 +206,23 @@ mod tests {
         fs::remove_file(pki.path("device-2.key")).unwrap();
         let error = Pki::open_or_make(&root).unwrap_err().to_string();
         assert!(error.contains("device-2.key"), "{error}");
+    }
+
+    #[test]
+    fn the_device_cas_lists_follow_each_other_and_stay_good_as_long_as_it_does() {
+        let parent = tempfile::tempdir().unwrap();
+        let pki = Pki::open_or_make(&parent.path().join("demo")).unwrap();
+        let read = |file: &str| fs::read(pki.path(file)).unwrap();
+        let ca = CaCertificate::from_pem(&read(DEVICE_CA)).unwrap();
+        for (file, number, revoked) in
+            [(OLDER_LIST, "0x1", 0), (DEVICE_1_REVOKED, "0x2", 1), (NOBODY_REVOKED, "0x3", 0)]
+        {
+            let list = RevocationList::from_pem(&read(file)).unwrap();
+            assert_eq!(list.issuer(), ca.subject(), "{file}");
+            assert_eq!(list.number().unwrap().to_string(), number, "{file}");
+            assert_eq!(list.len(), revoked, "{file}");
+            assert!(list.next_update() >= ca.validity().not_after, "{file}");
+        }
     }
 
     #[test]
