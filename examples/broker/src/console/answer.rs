@@ -51,17 +51,11 @@ pub(crate) fn printed(answer: &Value) -> String {
     line
 }
 
-/// What a change ends and leaves up, or would, and which others stay. The answer to a dry run says
-/// that it is one: in everything else it is the answer that the operation itself would give.
-pub(super) fn with_effect(
-    mut answer: Value,
-    mode: Mode,
-    connections: LiveChange,
-    (others, serials): (&str, &[SerialNumber]),
-) -> Value {
+/// What a change ends and leaves up, or would. The answer to a dry run says that it is one: in
+/// everything else it is the answer that the operation itself would give.
+pub(super) fn with_effect(mut answer: Value, mode: Mode, connections: LiveChange) -> Value {
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("Connections".to_owned(), ended_or_kept(connections));
-        fields.insert(others.to_owned(), serials.iter().map(ToString::to_string).collect());
         if mode == Mode::DryRun {
             fields.insert("DryRun".to_owned(), json!("True"));
         }
@@ -72,6 +66,11 @@ pub(super) fn with_effect(
 /// What becomes of live connections.
 pub(super) fn ended_or_kept(LiveChange { ended, kept, .. }: LiveChange) -> Value {
     json!({ "Ended": ended, "Kept": kept })
+}
+
+/// Serial numbers, here of those that stay when one goes.
+pub(super) fn serials(serials: &[SerialNumber]) -> Value {
+    serials.iter().map(ToString::to_string).collect()
 }
 
 /// A yes or no as the cloud writes it.

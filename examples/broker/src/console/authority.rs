@@ -7,7 +7,7 @@ use mqtls::{
 };
 use serde_json::{Value, json};
 
-use super::answer::{Outcome, milliseconds, with_effect};
+use super::answer::{Outcome, milliseconds, serials, with_effect};
 use super::line::Mode;
 use super::typed::Typed;
 
@@ -24,8 +24,12 @@ pub(super) fn inactivate(from: Typed, mode: Mode, to: &Instances, me: &Caller) -
         Mode::Apply => request.apply(to, me)?,
         Mode::DryRun => request.dry_run(to, me)?,
     };
-    let answer = json!({ "RequestId": done.request_id.to_string(), "Sn": done.sn.to_string() });
-    Ok(with_effect(answer, mode, done.connections, (TWINS, &done.active_twins)))
+    let answer = json!({
+        "RequestId": done.request_id.to_string(),
+        "Sn": done.sn.to_string(),
+        TWINS: serials(&done.active_twins),
+    });
+    Ok(with_effect(answer, mode, done.connections))
 }
 
 /// `DeleteCaCertificate`.
@@ -39,8 +43,9 @@ pub(super) fn delete(from: Typed, mode: Mode, to: &Instances, me: &Caller) -> Ou
         "RequestId": done.request_id.to_string(),
         "Sn": done.sn.to_string(),
         "Devices": { "Forgotten": done.devices, "Inactive": done.inactive_devices },
+        TWINS: serials(&done.active_twins),
     });
-    Ok(with_effect(answer, mode, done.connections, (TWINS, &done.active_twins)))
+    Ok(with_effect(answer, mode, done.connections))
 }
 
 /// `ListCaCertificate`: all pages in one answer, since a console's user has no use for a cursor.

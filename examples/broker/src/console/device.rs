@@ -9,7 +9,7 @@ use mqtls::{
 };
 use serde_json::{Value, json};
 
-use super::answer::{Outcome, milliseconds, with_effect, yes_or_no};
+use super::answer::{Outcome, milliseconds, serials, with_effect, yes_or_no};
 use super::line::Mode;
 use super::typed::Typed;
 
@@ -43,12 +43,11 @@ pub(super) fn list_by_ca_sn(from: Typed, _: Mode, to: &Instances, me: &Caller) -
 /// `ActiveDeviceCertificate`.
 pub(super) fn activate(from: Typed, _: Mode, to: &Instances, me: &Caller) -> Outcome {
     let done = ActiveDeviceCertificate::from_parameters(&from.into())?.apply(to, me)?;
-    let also_under: Vec<_> = done.also_under.iter().map(ToString::to_string).collect();
     Ok(json!({
         "RequestId": done.request_id.to_string(),
         "DeviceSn": done.device_sn.to_string(),
         "LetIn": yes_or_no(done.let_in),
-        ALSO_UNDER: also_under,
+        ALSO_UNDER: serials(&done.also_under),
     }))
 }
 
@@ -60,8 +59,9 @@ pub(super) fn inactivate(from: Typed, mode: Mode, to: &Instances, me: &Caller) -
         Mode::DryRun => request.dry_run(to, me)?,
     };
     let (id, sn) = (done.request_id.to_string(), done.device_sn.to_string());
-    let answer = json!({ "RequestId": id, "DeviceSn": sn });
-    Ok(with_effect(answer, mode, done.connections, (ALSO_UNDER, &done.also_under)))
+    let also_under = serials(&done.also_under);
+    let answer = json!({ "RequestId": id, "DeviceSn": sn, ALSO_UNDER: also_under });
+    Ok(with_effect(answer, mode, done.connections))
 }
 
 /// `DeleteDeviceCertificate`.
@@ -72,8 +72,9 @@ pub(super) fn delete(from: Typed, mode: Mode, to: &Instances, me: &Caller) -> Ou
         Mode::DryRun => request.dry_run(to, me)?,
     };
     let (id, sn) = (done.request_id.to_string(), done.device_sn.to_string());
-    let answer = json!({ "RequestId": id, "DeviceSn": sn });
-    Ok(with_effect(answer, mode, done.connections, (ALSO_UNDER, &done.also_under)))
+    let also_under = serials(&done.also_under);
+    let answer = json!({ "RequestId": id, "DeviceSn": sn, ALSO_UNDER: also_under });
+    Ok(with_effect(answer, mode, done.connections))
 }
 
 /// Page after page, up to a limit; `Total` counts also what is beyond it.
