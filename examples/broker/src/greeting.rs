@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::door::{Door, FIRST_ENDPOINT, SECOND_ENDPOINT};
 use crate::mqtt::Identity;
 use crate::pki::{
-    DEVICE_CA, FIRST_INSTANCE, Pki, RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE,
-    SECOND_SERVER_CA, SERVER_CA,
+    DEVICE_1_REVOKED, DEVICE_CA, FIRST_INSTANCE, NOBODY_REVOKED, Pki, RETIRED_CA, SECOND_DEVICE_CA,
+    SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
 };
 
 /// Writes the greeting.
@@ -132,12 +132,19 @@ dry-run InactivateDeviceCertificate CaSn={device_ca} DeviceSn=<DeviceSn>
 InactivateDeviceCertificate CaSn={device_ca} DeviceSn=<DeviceSn>
 ActiveDeviceCertificate CaSn={device_ca} DeviceSn=<DeviceSn>
 
+# what their CA says: device-1 is revoked; and by a later list nobody is any more
+dry-run LoadRevocationList Sn={device_ca} File={revoked}
+LoadRevocationList Sn={device_ca} File={revoked}
+LoadRevocationList Sn={device_ca} File={nobody}
+
 # active CAs: {device_ca} ({DEVICE_CA}), {second_ca} ({SECOND_DEVICE_CA}).
 # Ctrl-C ends the broker.",
         retired = door.retired_ca,
         device_ca = door.device_ca,
         second_ca = door.second_ca,
         device = pki.path("device-1.pem").display(),
+        revoked = pki.path(DEVICE_1_REVOKED).display(),
+        nobody = pki.path(NOBODY_REVOKED).display(),
     )
 }
 

@@ -8,6 +8,7 @@ mod device;
 mod file;
 mod input;
 mod line;
+mod load_revocation_list;
 mod operation;
 mod register_device;
 mod server_names;

@@ -7,7 +7,7 @@ use super::answer::{self, Outcome};
 use super::device::MAX_LISTED;
 use super::line::{Line, LineError, Mode};
 use super::typed::{INSTANCE, Typed};
-use super::{authority, device, register_device, server_names};
+use super::{authority, device, load_revocation_list, register_device, server_names};
 use crate::pki::{FIRST_INSTANCE, SECOND_INSTANCE};
 
 /// Applies what a line says. Blocks.
@@ -65,9 +65,9 @@ fn help() -> Value {
         "Operations": usages(),
         "dry-run": "before an operation that is shown with it: \
                     the answer that it would give, and nothing changes",
-        "Connections": "how many live ones the CA or device had: Ended, or Kept where the instance \
-                        keeps them; of a device on record: how often it came in, and how many are \
-                        Live",
+        "Connections": "how many live ones the CA or device had, or those whom a list revokes: Ended, \
+                        or Kept where the instance keeps them; of a device on record: how often it \
+                        came in, and how many are Live",
         "ActiveTwins": "active CAs of the same name and key, through which its devices can still \
                         come in",
         "AlsoUnder": "other CAs under which the same certificate is on record: inactive under one, \
@@ -82,15 +82,16 @@ fn help() -> Value {
                            CAs or devices are meant; without it those of mqtt-demo are",
         "SniConfig": "name#certificate id, several separated by `;`; \
                       a name is exact or a wildcard such as *.mqtt.example.test",
-        "File": "the device's certificate in PEM, its intermediates behind it; Status=0 records it \
-                 as inactive",
+        "File": "the device's certificate in PEM, its intermediates behind it, Status=0 records it \
+                 as inactive; or the CA's revocation list in PEM or DER, in the place of the one \
+                 before: by its Number it has to be later",
         "Certificates": "<dir>/certs/<instance>/<certificate id>.pem",
     })
 }
 
 const HELP: &str = "help";
 
-const OPERATIONS: [Operation; 12] = [
+const OPERATIONS: [Operation; 13] = [
     Operation::new(
         "SetSniConfig",
         "DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
@@ -100,6 +101,7 @@ const OPERATIONS: [Operation; 12] = [
     Operation::with_dry_run("InactivateCaCertificate", CA, authority::inactivate),
     Operation::with_dry_run("DeleteCaCertificate", CA, authority::delete),
     Operation::new("ListCaCertificate", "", authority::list),
+    Operation::with_dry_run("LoadRevocationList", LIST_FILE, load_revocation_list::load),
     Operation::new("GetDeviceCertificate", DEVICE, device::get),
     Operation::new("ListDeviceCertificate", "", device::list),
     Operation::new("ListDeviceCertificateByCaSn", "CaSn=<serial>", device::list_by_ca_sn),
@@ -110,6 +112,8 @@ const OPERATIONS: [Operation; 12] = [
 ];
 
 const CA: &str = "Sn=<serial>";
+
+const LIST_FILE: &str = "Sn=<serial> File=<file>";
 
 /// Which device is meant: a serial number is unique for its issuer only.
 const DEVICE: &str = "CaSn=<serial> DeviceSn=<serial>";
@@ -161,6 +165,7 @@ mod tests {
             ("dry-run DeleteDeviceCertificate DeviceSn=01", BAD_PARAMETER, 400, "CaSn"),
             ("RegisterDeviceCertificate", BAD_PARAMETER, 400, "CaSn"),
             ("ListDeviceCertificate MqttInstanceId=no", NO_INSTANCE, 500, "no"),
+            ("LoadRevocationList Sn=00ff", BAD_PARAMETER, 400, "File"),
             ("dry-run ActiveDeviceCertificate", BAD_PARAMETER, 400, "`dry-run` stands"),
             ("dry-run help", BAD_PARAMETER, 400, "`dry-run` stands"),
         ] {

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::answer::{Outcome, ended_or_kept, yes_or_no};
 use super::file;
 use super::line::Mode;
-use super::typed::{INSTANCE, Typed};
+use super::typed::{FILE, INSTANCE, Typed};
 
 /// `RegisterDeviceCertificate`.
 pub(super) fn register(from: Typed, _: Mode, to: &Instances, me: &Caller) -> Outcome {
@@ -51,7 +51,6 @@ impl FromStr for WireStatus {
 struct NoStatus;
 
 const CA_SN: &str = "CaSn";
-const FILE: &str = "File";
 const STATUS: &str = "Status";
 
 #[cfg(test)]

@@ -79,3 +79,6 @@ pub(super) enum TypedError {
 
 /// The instance that an operation is applied to.
 pub(super) const INSTANCE: &str = "MqttInstanceId";
+
+/// The file that an operation reads.
+pub(super) const FILE: &str = "File";
