@@ -36,6 +36,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) dir: Option<PathBuf>,
 
+    /// Tell what happens, beside the console's answers on standard output, one line of JSON each:
+    /// devices that come for the first time, connections refused and why, connections ended, changes
+    /// of CAs, devices, revocation lists and certificates. Each of these lines has an `Event`.
+    #[arg(long, conflicts_with = "tour")]
+    pub(crate) events: bool,
+
     /// Instead of serving: start a broker on a free loopback port, walk through what it does with
     /// a built-in client, print what that client observed, and fail if any of it differs.
     #[arg(long, conflicts_with = "listen")]
@@ -65,6 +71,12 @@ mod tests {
         let arguments = Arguments::parse_from(["broker"]);
         assert_eq!(arguments.listen.to_string(), "127.0.0.1:8883");
         assert_eq!(arguments.dir_or_default(), PathBuf::from("mqtls-demo"));
-        assert!(!arguments.tour);
+        assert!(!arguments.tour && !arguments.events);
+    }
+
+    #[test]
+    fn the_tour_tells_no_events() {
+        assert!(Arguments::parse_from(["broker", "--events"]).events);
+        assert!(Arguments::try_parse_from(["broker", "--events", "--tour"]).is_err());
     }
 }

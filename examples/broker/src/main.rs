@@ -16,6 +16,7 @@
 mod arguments;
 mod console;
 mod door;
+mod events;
 mod greeting;
 mod mqtt;
 mod pki;
@@ -27,8 +28,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use mqtls::Events;
 use tokio::net::TcpListener;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 use tracing_subscriber::EnvFilter;
 
 use arguments::Arguments;
@@ -71,9 +73,14 @@ async fn run(arguments: &Arguments) -> Result<()> {
     if let Err(error) = greeting::greet(&mut io::stdout(), listener.local_addr()?, &pki, &door) {
         tracing::warn!(%error, "nobody reads standard output");
     }
-    let operator = tokio::spawn(operate(Console::new(door.instances.clone())));
+    let mut attendants = JoinSet::new();
+    attendants.spawn(operate(Console::new(door.instances.clone())));
+    if arguments.events {
+        // From before the first connection is accepted.
+        attendants.spawn(watch(door.instances.events()));
+    }
     serve::serve(listener, &door, stop).await;
-    operator.abort();
+    attendants.abort_all();
     Ok(())
 }
 
@@ -81,6 +88,13 @@ async fn run(arguments: &Arguments) -> Result<()> {
 async fn operate(console: Console) {
     if let Err(error) = console.run(io::BufReader::new(io::stdin())).await {
         tracing::warn!(%error, "the console is closed");
+    }
+}
+
+/// Tells what happens on standard output.
+async fn watch(events: Events) {
+    if let Err(error) = events::tell(events).await {
+        tracing::warn!(%error, "events are not told");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use mqtls::{LiveChange, OperationError, SerialNumber};
+use mqtls::{CaStatus, DeviceStatus, LiveChange, OperationError, SerialNumber};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -31,7 +31,7 @@ pub(super) enum Failure {
     File(#[from] FileError),
 }
 
-/// One answer as one line of ASCII. A text inside may come from a certificate, and whoever made that
+/// One answer, or an event, as one line of ASCII. A text inside may come from a certificate, and whoever made that
 /// may have put into it what moves a cursor or turns a line around. What JSON would let stand is
 /// escaped as JSON escapes the rest: whoever reads it as JSON reads the text as it is.
 pub(crate) fn printed(answer: &Value) -> String {
@@ -76,6 +76,22 @@ pub(super) fn serials(serials: &[SerialNumber]) -> Value {
 /// A yes or no as the cloud writes it.
 pub(super) fn yes_or_no(yes: bool) -> &'static str {
     if yes { "True" } else { "False" }
+}
+
+/// A CA's status as the cloud writes it.
+pub(crate) fn ca_status(status: CaStatus) -> &'static str {
+    match status {
+        CaStatus::Active => "1",
+        CaStatus::Inactive => "0",
+    }
+}
+
+/// A device's status as the cloud writes it.
+pub(crate) fn device_status(status: DeviceStatus) -> &'static str {
+    match status {
+        DeviceStatus::Active => "1",
+        DeviceStatus::Inactive => "0",
+    }
 }
 
 /// A time as the cloud writes it.

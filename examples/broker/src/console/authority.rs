@@ -2,12 +2,12 @@
 
 use mqtls::control::CaRecord;
 use mqtls::{
-    ActiveCaCertificate, CaStatus, Caller, DeleteCaCertificate, InactivateCaCertificate, Instances,
+    ActiveCaCertificate, Caller, DeleteCaCertificate, InactivateCaCertificate, Instances,
     ListCaCertificate,
 };
 use serde_json::{Value, json};
 
-use super::answer::{Outcome, milliseconds, serials, with_effect};
+use super::answer::{Outcome, ca_status, milliseconds, serials, with_effect};
 use super::line::Mode;
 use super::typed::Typed;
 
@@ -68,10 +68,7 @@ fn record(ca: &CaRecord) -> Value {
     json!({
         "CaName": ca.name,
         "Sn": ca.sn.to_string(),
-        "Status": match ca.status {
-            CaStatus::Active => "1",
-            CaStatus::Inactive => "0",
-        },
+        "Status": ca_status(ca.status),
         "ValidBegin": milliseconds(ca.certificate.validity().not_before),
         "ValidEnd": milliseconds(ca.certificate.validity().not_after),
     })

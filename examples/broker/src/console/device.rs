@@ -3,13 +3,13 @@
 use mqtls::control::{DeviceRecord, RequestId};
 use mqtls::trust::DeviceCursor;
 use mqtls::{
-    ActiveDeviceCertificate, Caller, DeleteDeviceCertificate, DeviceStatus, GetDeviceCertificate,
+    ActiveDeviceCertificate, Caller, DeleteDeviceCertificate, GetDeviceCertificate,
     InactivateDeviceCertificate, Instances, ListDeviceCertificate, ListDeviceCertificateByCaSn,
     OperationError,
 };
 use serde_json::{Value, json};
 
-use super::answer::{Outcome, milliseconds, serials, with_effect, yes_or_no};
+use super::answer::{Outcome, device_status, milliseconds, serials, with_effect, yes_or_no};
 use super::line::Mode;
 use super::typed::Typed;
 
@@ -100,10 +100,7 @@ fn record(device: &DeviceRecord) -> Value {
         "DeviceName": device.name,
         "CaSn": device.ca_sn.to_string(),
         "DeviceSn": device.device_sn.to_string(),
-        "Status": match device.status {
-            DeviceStatus::Active => "1",
-            DeviceStatus::Inactive => "0",
-        },
+        "Status": device_status(device.status),
         "LetIn": yes_or_no(device.let_in),
         "ValidBegin": milliseconds(device.validity.not_before),
         "ValidEnd": milliseconds(device.validity.not_after),

@@ -20,7 +20,7 @@ use mqtls::{Caller, Instances};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-pub(crate) use answer::printed;
+pub(crate) use answer::{ca_status, device_status, printed};
 use line::Line;
 
 /// Applies operations to the instances.
@@ -68,8 +68,8 @@ impl Console {
     }
 }
 
-/// Writes one answer.
-fn print(answer: &Value) -> io::Result<()> {
+/// Writes one line to standard output, as a whole: what else is written there comes before or behind.
+pub(crate) fn print(answer: &Value) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", printed(answer))?;
     out.flush()
