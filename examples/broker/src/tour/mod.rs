@@ -6,6 +6,7 @@ mod devices;
 mod files;
 mod neighbours;
 mod report;
+mod revoked;
 mod session;
 mod steps;
 mod story;
@@ -16,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -35,7 +36,10 @@ use story::Story;
 /// When a step differs from what it should be, or the tour could not be carried out.
 pub(crate) async fn walk(dir: Option<PathBuf>, to: impl Write) -> Result<()> {
     let temporary = tempfile::Builder::new().prefix("mqtls-tour-").tempdir()?;
-    let root = dir.unwrap_or_else(|| temporary.path().join("pki"));
+    let root = std::path::absolute(dir.unwrap_or_else(|| temporary.path().join("pki")))?;
+    // The operator names files there, and a word of the console's holds no blank.
+    let is_one_word = !root.to_string_lossy().contains(char::is_whitespace);
+    ensure!(is_one_word, "{} has a blank in it: choose another --dir", root.display());
     let broker = Broker::start(root).await?;
     let Broker { pki, door, address, .. } = &broker;
 
@@ -99,5 +103,14 @@ mod tests {
         let mut report = Vec::new();
         let walked = super::walk(None, &mut report).await;
         assert!(walked.is_ok(), "{walked:?}\n{}", String::from_utf8_lossy(&report));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_the_operator_could_not_name_is_refused_before_it_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("two words");
+        let walked = super::walk(Some(root.clone()), Vec::new()).await;
+        assert!(walked.unwrap_err().to_string().contains("two words"));
+        assert!(!root.exists());
     }
 }

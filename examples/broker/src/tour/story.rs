@@ -45,6 +45,7 @@ impl<W: Write> Story<W> {
         self.a_ca_activated_and_deactivated().await?;
         self.a_live_subscriber_cut().await?;
         self.one_of_two_devices_switched_off().await?;
+        self.a_device_revoked_by_its_ca().await?;
         self.two_instances_on_one_port().await
     }
 
