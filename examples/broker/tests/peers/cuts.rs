@@ -57,7 +57,7 @@ fn a_subscriber_is_cut_with_its_device_and_another_one_is_not() {
 
 impl Broker {
     /// A message that the broker took from a device.
-    fn published(&self, device: &str, version: &str, message: &str) {
+    pub(crate) fn published(&self, device: &str, version: &str, message: &str) {
         let published = self.publish(device, version, TOPIC, message);
         assert!(published.status.success(), "{version}: {published:?}");
     }

@@ -1,8 +1,9 @@
 //! A broker process, and the programs that are run against it.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,15 +16,33 @@ pub(crate) struct Broker {
     process: Child,
     console: ChildStdin,
     said: Receiver<String>,
-    dir: TempDir,
+    dir: Rc<TempDir>,
     port: String,
     pub(crate) retired_ca: String,
 }
 
 impl Broker {
     pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_with(&[])
+    }
+
+    /// With more words on its command line.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        Self::start_in(Rc::new(tempfile::tempdir().unwrap()), options)
+    }
+
+    /// With files of its PKI replaced: it takes a whole one as it finds it.
+    pub(crate) fn start_changed(change: impl FnOnce(&Path)) -> Self {
+        let first = Self::start();
+        let dir = Rc::clone(&first.dir);
+        drop(first);
+        change(&dir.path().join("demo"));
+        Self::start_in(dir, &[])
+    }
+
+    fn start_in(dir: Rc<TempDir>, options: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_broker"))
+            .args(options)
             .args(["--listen", "127.0.0.1:0", "--dir"])
             .arg(dir.path().join("demo"))
             .stdin(Stdio::piped())
@@ -49,7 +68,16 @@ impl Broker {
 
     /// Types a line on the console and reads the answer.
     pub(crate) fn operate(&mut self, line: &str) -> Value {
+        self.types(line);
+        self.says()
+    }
+
+    pub(crate) fn types(&mut self, line: &str) {
         writeln!(self.console, "{line}").unwrap();
+    }
+
+    /// What the broker says next in JSON.
+    pub(crate) fn says(&self) -> Value {
         self.hears(|line| serde_json::from_str(line).ok())
     }
 

@@ -66,14 +66,20 @@ fn a_saved_session_resumes_only_while_its_device_stays_active() {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Handshake {
+pub(crate) enum Handshake {
     Full,
     Resumed,
 }
 
 impl Broker {
     /// How a device comes in, with a saved session or without, saving the one that it is given.
-    fn admitted(&self, device: &str, version: &str, with: Option<&Path>, save: &Path) -> Handshake {
+    pub(crate) fn admitted(
+        &self,
+        device: &str,
+        version: &str,
+        with: Option<&Path>,
+        save: &Path,
+    ) -> Handshake {
         let mut options = vec![version, "-sess_out", save.to_str().unwrap()];
         if let Some(with) = with {
             options.extend(["-sess_in", with.to_str().unwrap()]);
@@ -94,7 +100,7 @@ impl Broker {
     }
 
     /// A device with a saved session is told, in a full handshake, that its CA is not known.
-    fn refused(&self, device: &str, version: &str, with: &Path) {
+    pub(crate) fn refused(&self, device: &str, version: &str, with: &Path) {
         let options = [version, "-sess_in", with.to_str().unwrap()];
         let (status, text) = self.refused_s_client(Some(device), &options);
         assert_eq!(status.code(), Some(1), "{version}\n{text}");
