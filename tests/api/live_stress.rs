@@ -2,23 +2,22 @@
 //! byte more is written by what it ended, and nobody is ended by what came before it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::{CaStatus, ConnectionHandle};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::Builder;
 
-use crate::line::{Line, Wire, ended};
+use crate::comings::{Comings, Life, runtime};
+use crate::line::Wire;
 use crate::support::{Dice, Door, Identity, TestCa, VERSIONS, client};
-use crate::timeline::Ticks;
 
 #[test]
 fn l05_random_changes_beside_live_connections_end_whom_they_must_and_nobody_else() {
     let seed = RandomState::new().hash_one("live");
     let town = Town::new();
     let (changes, lives) = std::thread::scope(|scope| {
-        let devices: Vec<_> = (0..DEVICE_THREADS)
+        let devices: Vec<_> = (0..)
+            .take(DEVICE_THREADS)
             .map(|at| {
                 let dice = Dice::seeded(seed.wrapping_add(at));
                 scope.spawn(|| town.live(dice))
@@ -35,28 +34,26 @@ fn l05_random_changes_beside_live_connections_end_whom_they_must_and_nobody_else
         let lives: Vec<_> = devices.into_iter().flat_map(|it| it.join().unwrap()).collect();
         (changes, lives)
     });
-    for life in &lives {
-        for change in &changes[life.fleet] {
-            life.assert_right_beside(change, seed);
+    for (fleet, life) in &lives {
+        for change in &changes[*fleet] {
+            change.assert_right_beside(life, seed);
         }
-        let excused = |ended| changes[life.fleet].iter().any(|it| life.may_be_ended_by(it, ended));
-        assert!(life.ended.is_none_or(excused), "{life:?} {:#?} {seed}", changes[life.fleet]);
+        let excused = |ended| changes[*fleet].iter().any(|it| it.may_end(life, ended));
+        assert!(life.ended.is_none_or(excused), "{life:?} {:#?} {seed}", changes[*fleet]);
     }
     for fleet in &town.fleets {
         for (wire, frozen) in fleet.frozen.lock().unwrap().iter() {
             assert_eq!(wire.written(), *frozen, "a byte left behind the return: {seed}");
         }
     }
-    assert_eq!(town.door.instance.trust().connections(), 0);
-    let ended = lives.iter().filter(|life| life.ended.is_some()).count();
+    assert_eq!(town.comings.door.instance.trust().connections(), 0);
+    let ended = lives.iter().filter(|(_, life)| life.ended.is_some()).count();
     assert!(ended > 3 && ended < lives.len(), "both are met: {ended} of {}", lives.len());
 }
 
 struct Town {
-    door: Door,
+    comings: Comings,
     fleets: Vec<Fleet>,
-    ticks: Ticks,
-    pace: Pace,
 }
 
 /// A CA with a device, under the hands of one operator.
@@ -86,28 +83,16 @@ enum Ends {
     None,
 }
 
-/// A connection from its beginning to its end.
-#[derive(Debug)]
-struct Life {
-    fleet: usize,
-    began: u64,
-    admitted: u64,
-    /// Before the last exchange that went well.
-    last_exchange: u64,
-    /// Behind the first failure.
-    ended: Option<u64>,
-}
-
-impl Life {
-    fn assert_right_beside(&self, change: &Change, seed: u64) {
-        let came_before = self.admitted < change.called;
-        let outlived = self.last_exchange > change.returned;
-        let wrong = change.ends == Ends::All && came_before && outlived;
-        assert!(!wrong, "{self:?} outlived {change:?}, {seed}");
+impl Change {
+    fn assert_right_beside(&self, life: &Life, seed: u64) {
+        let came_before = life.admitted < self.called;
+        let outlived = life.last_exchange > self.returned;
+        let wrong = self.ends == Ends::All && came_before && outlived;
+        assert!(!wrong, "{life:?} outlived {self:?}, {seed}");
     }
 
-    fn may_be_ended_by(&self, change: &Change, ended: u64) -> bool {
-        change.ends != Ends::None && change.returned > self.began && change.called < ended
+    fn may_end(&self, life: &Life, ended: u64) -> bool {
+        self.ends != Ends::None && self.returned > life.began && self.called < ended
     }
 }
 
@@ -123,49 +108,24 @@ impl Town {
             Fleet { ca, device, without_record, up, frozen }
         };
         let fleets = vec![fleet(TestCa::root("one"), false), fleet(above.child("below"), true)];
-        let (ticks, pace) = Default::default();
-        Self { door, fleets, ticks, pace }
+        Self { comings: Comings::to(door, DEVICE_THREADS), fleets }
     }
 
     /// Devices come in, talk, and go.
-    fn live(&self, mut dice: Dice) -> Vec<Life> {
-        let _gone = Gone(&self.pace);
-        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-        let mut lives = vec![];
-        for _ in 0..LIVES {
+    fn live(&self, mut dice: Dice) -> Vec<(usize, Life)> {
+        let _held = self.comings.pace.hold();
+        let runtime = runtime();
+        let lives = (0..LIVES).filter_map(|_| {
             let (at, version) = (dice.roll(self.fleets.len()), *dice.pick(&VERSIONS));
             let fleet = &self.fleets[at];
-            let began = self.ticks.tick();
             let config = client(Some(&fleet.device), version);
-            let line = runtime.block_on(Line::tried(&self.door, config));
-            self.pace.step();
-            let Ok(mut line) = line else { continue };
-            let mut life = {
-                let admitted = self.ticks.tick();
-                Life { fleet: at, began, admitted, last_exchange: 0, ended: None }
-            };
-            let up = (line.server.handle(), Arc::clone(&line.wire));
-            fleet.up.lock().unwrap().push(up);
-            for _ in 0..dice.roll(TALKS) {
-                let tick = self.ticks.tick();
-                let talked = runtime.block_on(async {
-                    line.server.write_all(b"publish").await?;
-                    line.server.flush().await?;
-                    line.client.read_exact(&mut [0; 7]).await
-                });
-                self.pace.step();
-                match talked {
-                    Ok(_) => life.last_exchange = tick,
-                    Err(error) => {
-                        drop(ended(error));
-                        life.ended = Some(self.ticks.tick());
-                        break;
-                    }
-                }
-            }
-            lives.push(life);
-        }
-        lives
+            let life = self.comings.live(&runtime, config, dice.roll(TALKS), |line| {
+                let up = (line.server.handle(), Arc::clone(&line.wire));
+                fleet.up.lock().unwrap().push(up);
+            });
+            life.ok().map(|life| (at, life))
+        });
+        lives.collect()
     }
 
     /// Does to the fleet's CA what can be done to it, at random.
@@ -175,7 +135,7 @@ impl Town {
         while {
             // Whoever is refused is back at once; whoever is in has much to say.
             let admits = registered.map_or(fleet.without_record, |status| status == Active);
-            self.pace.wait_for(if admits { 10 + dice.roll(100) } else { 1 + dice.roll(3) })
+            self.comings.pace.wait_for(if admits { 10 + dice.roll(100) } else { 1 + dice.roll(3) })
         } {
             let (next, ends) = match (registered, dice.roll(4)) {
                 (None, 0) => (Some(Inactive), Ends::All),
@@ -186,17 +146,19 @@ impl Town {
                 (Some(Active), _) => (Some(Inactive), Ends::All),
                 (Some(Inactive), _) => (Some(Active), Ends::None),
             };
-            let called = self.ticks.tick();
+            let called = self.comings.ticks.tick();
             let before: Vec<_> = fleet.up.lock().unwrap().drain(..).collect();
             match (registered, next) {
-                (None, Some(status)) => drop(self.door.register(&fleet.ca, status).unwrap()),
-                (_, Some(Active)) => drop(self.door.activate(&fleet.ca)),
-                (_, Some(Inactive)) => drop(self.door.deactivate(&fleet.ca)),
-                (_, None) => drop(self.door.delete(&fleet.ca)),
+                (None, Some(status)) => {
+                    drop(self.comings.door.register(&fleet.ca, status).unwrap())
+                }
+                (_, Some(Active)) => drop(self.comings.door.activate(&fleet.ca)),
+                (_, Some(Inactive)) => drop(self.comings.door.deactivate(&fleet.ca)),
+                (_, None) => drop(self.comings.door.delete(&fleet.ca)),
             }
             let frozen: Vec<_> =
                 before.iter().map(|(_, wire)| (Arc::clone(wire), wire.written())).collect();
-            changes.push(Change { called, returned: self.ticks.tick(), ends });
+            changes.push(Change { called, returned: self.comings.ticks.tick(), ends });
             if ends == Ends::All {
                 assert!(before.iter().all(|(handle, _)| handle.ended().is_some()));
                 fleet.frozen.lock().unwrap().extend(frozen);
@@ -209,38 +171,6 @@ impl Town {
     }
 }
 
-/// How much has happened: the operators' pace.
-#[derive(Default)]
-struct Pace {
-    steps: Mutex<(usize, u64)>,
-    stepped: Condvar,
-}
-
-impl Pace {
-    fn step(&self) {
-        self.steps.lock().unwrap().0 += 1;
-        self.stepped.notify_all();
-    }
-
-    /// Waits until some more has happened. False once there are no devices any more.
-    fn wait_for(&self, more: usize) -> bool {
-        let steps = self.steps.lock().unwrap();
-        let until = steps.0 + more;
-        let waits = |steps: &mut (usize, u64)| steps.0 < until && steps.1 < DEVICE_THREADS;
-        self.stepped.wait_while(steps, waits).unwrap().1 < DEVICE_THREADS
-    }
-}
-
-/// Tells that a thread of devices ended, well or not.
-struct Gone<'a>(&'a Pace);
-
-impl Drop for Gone<'_> {
-    fn drop(&mut self) {
-        self.0.steps.lock().unwrap().1 += 1;
-        self.0.stepped.notify_all();
-    }
-}
-
-const DEVICE_THREADS: u64 = 3;
+const DEVICE_THREADS: usize = 3;
 const LIVES: usize = 60;
 const TALKS: usize = 60;

@@ -2,39 +2,33 @@
 //! is: each answer is one that some order of the calls explains.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::{CaStatus, ClientAuth};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{ClientConfig, HandshakeKind, SupportedCipherSuite};
-use rustls_pki_types::UnixTime;
-use tokio::runtime::{Builder, Runtime};
+use rustls::SupportedCipherSuite;
 
-use crate::support::{
-    Dice, Door, Examinations, HeldHandshake, Identity, NOW, PlainHandshake, TestCa, VERSIONS,
-    client, in_small_records, provider,
-};
-use crate::timeline::{Attempt, Ticks, Timeline};
+use crate::comings::{Comings, Way, regulars, runtime};
+use crate::support::{Dice, Door, Identity, TestCa, provider};
+use crate::timeline::{Attempt, Timeline};
 
 #[test]
 fn l05_random_changes_beside_handshakes_are_linearizable() {
     let seed = RandomState::new().hash_one("stress");
     let town = Town::new();
     let (timelines, attempts) = std::thread::scope(|scope| {
-        let devices: Vec<_> = (0..DEVICE_THREADS)
+        let devices: Vec<_> = (0..)
+            .take(DEVICE_THREADS)
             .map(|at| {
-                let dice = Dice::seeded(seed + at);
+                let dice = Dice::seeded(seed.wrapping_add(at));
                 scope.spawn(|| town.knock_about(dice))
             })
             .collect();
-        scope.spawn(|| town.change_certificates(Dice::seeded(seed + 100)));
+        scope.spawn(|| town.change_certificates(Dice::seeded(seed.wrapping_add(100))));
         let operators: Vec<_> = (200..)
             .zip(&town.fleets)
             .map(|(at, fleet)| {
-                let dice = Dice::seeded(seed + at);
+                let dice = Dice::seeded(seed.wrapping_add(at));
                 scope.spawn(|| town.operate(fleet, dice))
             })
             .collect();
@@ -51,20 +45,14 @@ fn l05_random_changes_beside_handshakes_are_linearizable() {
     }
     let count = |admitted| attempts.iter().filter(|(.., it)| it.admitted == admitted).count();
     assert!(count(true) > 50 && count(false) > 50, "both answers are met");
-    assert!(town.resumed.into_inner() > 0, "tickets are met");
-    assert_eq!(town.door.instance.trust().connections(), 0);
+    assert!(town.comings.resumed.into_inner() > 0, "tickets are met");
+    assert_eq!(town.comings.door.instance.trust().connections(), 0);
 }
 
 /// An instance, and what happens to it.
 struct Town {
-    door: Door,
+    comings: Comings,
     fleets: Vec<Fleet>,
-    ticks: Ticks,
-    /// How many attempts ended: the operators' pace.
-    attempts: AtomicUsize,
-    devices_gone: AtomicU64,
-    /// How many devices were admitted by a ticket.
-    resumed: AtomicUsize,
     /// The generation of a table that was certainly published.
     generation: AtomicU64,
 }
@@ -75,19 +63,6 @@ struct Fleet {
     device: Identity,
     /// Whether its device is admitted while the CA is not registered: by a root above it.
     without_record: bool,
-}
-
-/// In which ways a device may come.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    /// The verifier alone is asked.
-    Verifier,
-    /// Through `Acceptor`.
-    Acceptor,
-    /// Through an accept loop of the embedder's own, with `admit` behind it.
-    OwnLoop,
-    /// The same in steps, as a client that comes again and again and offers its tickets.
-    Again,
 }
 
 impl Town {
@@ -105,117 +80,33 @@ impl Town {
         };
         let roots = [TestCa::root("one"), TestCa::root("two")].map(|ca| fleet(ca, false));
         let fleets = roots.into_iter().chain([fleet(above.child("below"), true)]).collect();
-        let town = Self {
-            door,
-            fleets,
-            ticks: Ticks::default(),
-            attempts: AtomicUsize::new(0),
-            devices_gone: AtomicU64::new(0),
-            resumed: AtomicUsize::new(0),
-            generation: AtomicU64::new(0),
-        };
+        let comings = Comings::to(door, DEVICE_THREADS);
+        let town = Self { comings, fleets, generation: AtomicU64::new(0) };
         town.show(0);
         town
     }
 
     /// Devices of all fleets come in all ways, and look at the certificates meanwhile.
     fn knock_about(&self, mut dice: Dice) -> Vec<(usize, Way, Attempt)> {
-        let _gone = Gone(&self.devices_gone);
-        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let _held = self.comings.pace.hold();
+        let runtime = runtime();
         let regulars: Vec<_> = self.fleets.iter().map(|it| regulars(&it.device)).collect();
         let attempts = (0..ATTEMPTS).map(|_| {
             let fleet = dice.roll(self.fleets.len());
-            let ways = [Way::Verifier, Way::Acceptor, Way::OwnLoop, Way::Again, Way::Again];
-            let way = *dice.pick(&ways);
-            let version = *dice.pick(&VERSIONS);
             let device = &self.fleets[fleet].device;
-            let attempt = match way {
-                Way::Verifier => self.ask_the_verifier(device),
-                Way::Acceptor => {
-                    self.knock(&runtime, client(Some(device), version), dice.roll(2) == 0)
-                }
-                Way::OwnLoop => self.come_to_an_own_loop(client(Some(device), version)),
-                Way::Again => self.come_again(dice.pick(&regulars[fleet])),
-            };
+            let (way, attempt) = self.comings.come(&runtime, &mut dice, device, &regulars[fleet]);
             self.look_at_the_certificates();
-            self.attempts.fetch_add(1, Ordering::SeqCst);
+            self.comings.pace.step();
             (fleet, way, attempt)
         });
         attempts.collect()
-    }
-
-    fn ask_the_verifier(&self, device: &Identity) -> Attempt {
-        let (end_entity, intermediates) = device.chain.split_first().unwrap();
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
-        let began = self.ticks.tick();
-        let verifier = self.door.instance.verifier();
-        let admitted = verifier.verify_client_cert(end_entity, intermediates, now).is_ok();
-        Attempt { began, captured: began, judged: began, ended: self.ticks.tick(), admitted }
-    }
-
-    /// With a pause behind the verification, so that the gate has something to find.
-    fn knock(&self, runtime: &Runtime, config: ClientConfig, pause: bool) -> Attempt {
-        runtime.block_on(async {
-            let examinations = Examinations::watch();
-            let began = self.ticks.tick();
-            let (mut held, mut answer) =
-                HeldHandshake::up_to_the_certificate(&self.door, in_small_records(config)).await;
-            let captured = self.ticks.tick();
-            let last = answer.pop_back();
-            held.pass([answer.into_iter().flatten().collect()]).await;
-            examinations.next().await;
-            if pause {
-                self.let_others_go_first();
-            }
-            let judged = self.ticks.tick();
-            let admitted = held.release_with(last).await.server.is_ok();
-            Attempt { began, captured, judged, ended: self.ticks.tick(), admitted }
-        })
-    }
-
-    /// Until another device has come, or a while has gone by.
-    fn let_others_go_first(&self) {
-        let before = self.attempts.load(Ordering::SeqCst);
-        for _ in 0..10_000 {
-            if self.attempts.load(Ordering::SeqCst) > before + 1 {
-                return;
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    fn come_to_an_own_loop(&self, config: ClientConfig) -> Attempt {
-        let began = self.ticks.tick();
-        let server = self.door.instance.server_config();
-        let mut handshake = PlainHandshake::between(server, Arc::new(config));
-        let finished = handshake.finish().is_ok();
-        let judged = self.ticks.tick();
-        let admitted = finished && self.door.instance.admit(&handshake.server).is_ok();
-        Attempt { began, captured: judged, judged, ended: self.ticks.tick(), admitted }
-    }
-
-    fn come_again(&self, config: &Arc<ClientConfig>) -> Attempt {
-        let began = self.ticks.tick();
-        let mut context = self.door.instance.handshake().unwrap();
-        let captured = self.ticks.tick();
-        let server = context.config();
-        let (shaken, server) = context.step(|| {
-            let mut handshake = PlainHandshake::between(server, Arc::clone(config));
-            (handshake.finish().is_ok(), handshake.server)
-        });
-        let judged = self.ticks.tick();
-        let admitted = shaken && context.admit(&server).is_ok();
-        if admitted && server.handshake_kind() == Some(HandshakeKind::Resumed) {
-            self.resumed.fetch_add(1, Ordering::SeqCst);
-        }
-        Attempt { began, captured, judged, ended: self.ticks.tick(), admitted }
     }
 
     /// Two names of one table are of one configuration, and no table is older than one that was
     /// published before it was asked for.
     fn look_at_the_certificates(&self) {
         let known = self.generation.load(Ordering::SeqCst);
-        let sni = self.door.instance.sni();
+        let sni = self.comings.door.instance.sni();
         let table = sni.table().unwrap();
         assert!(table.generation() >= known);
         let number = |name| {
@@ -233,19 +124,19 @@ impl Town {
 
     /// Changes the certificates at random, and sweeps now and then.
     fn change_certificates(&self, mut dice: Dice) {
-        while self.go_on(dice.roll(3)) {
+        while self.comings.pace.wait_for(dice.roll(3)) {
             match dice.roll(4) {
-                0 => drop(self.door.instance.sweep()),
+                0 => drop(self.comings.door.instance.sweep()),
                 _ => self.show(dice.roll(2)),
             }
         }
         self.show(0);
-        assert!(self.door.instance.sweep().unwrap().is_empty());
+        assert!(self.comings.door.instance.sweep().unwrap().is_empty());
     }
 
     fn show(&self, number: usize) {
         let config = format!("a.com#A{number};b.com#B{number}");
-        let generation = self.door.set_sni("default", &config).unwrap().generation;
+        let generation = self.comings.door.set_sni("default", &config).unwrap().generation;
         self.generation.store(generation, Ordering::SeqCst);
     }
 
@@ -253,7 +144,7 @@ impl Town {
     fn operate(&self, fleet: &Fleet, mut dice: Dice) -> Timeline {
         let mut timeline = Timeline::new(fleet.without_record);
         let mut registered: Option<CaStatus> = None;
-        while self.go_on(dice.roll(6)) {
+        while self.comings.pace.wait_for(dice.roll(6)) {
             let (next, ends_attempts) = match (registered, dice.roll(4)) {
                 (None, 0) => (Some(Inactive), true),
                 (None, _) => (Some(Active), true),
@@ -267,7 +158,7 @@ impl Town {
             if registered == next {
                 take();
             } else {
-                timeline.change(&self.ticks, admits, ends_attempts, take);
+                timeline.change(&self.comings.ticks, admits, ends_attempts, take);
             }
             registered = next;
         }
@@ -276,40 +167,13 @@ impl Town {
 
     fn take(&self, ca: &TestCa, registered: Option<CaStatus>, next: Option<CaStatus>) {
         match (registered, next) {
-            (None, Some(status)) => drop(self.door.register(ca, status).unwrap()),
-            (_, Some(Active)) => drop(self.door.activate(ca)),
-            (_, Some(Inactive)) => drop(self.door.deactivate(ca)),
-            (_, None) => drop(self.door.delete(ca)),
+            (None, Some(status)) => drop(self.comings.door.register(ca, status).unwrap()),
+            (_, Some(Active)) => drop(self.comings.door.activate(ca)),
+            (_, Some(Inactive)) => drop(self.comings.door.deactivate(ca)),
+            (_, None) => drop(self.comings.door.delete(ca)),
         }
     }
-
-    /// Waits until some more devices have come. False once there are none any more, also where
-    /// their thread failed.
-    fn go_on(&self, more: usize) -> bool {
-        let until = self.attempts.load(Ordering::SeqCst) + more;
-        while self.devices_gone.load(Ordering::SeqCst) < DEVICE_THREADS {
-            if self.attempts.load(Ordering::SeqCst) >= until {
-                return true;
-            }
-            std::thread::yield_now();
-        }
-        false
-    }
 }
 
-/// Clients with this device's certificate that keep their tickets.
-fn regulars(device: &Identity) -> Vec<Arc<ClientConfig>> {
-    VERSIONS.iter().map(|version| Arc::new(client(Some(device), version))).collect()
-}
-
-/// Tells that a thread of devices ended, well or not.
-struct Gone<'a>(&'a AtomicU64);
-
-impl Drop for Gone<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-const DEVICE_THREADS: u64 = 3;
+const DEVICE_THREADS: usize = 3;
 const ATTEMPTS: usize = 200;
