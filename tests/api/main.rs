@@ -10,6 +10,7 @@ mod comings;
 mod control;
 mod device;
 mod device_limits;
+mod device_stress;
 mod device_tickets;
 mod device_twins;
 mod devices;

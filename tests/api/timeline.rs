@@ -94,6 +94,7 @@ impl Timeline {
     }
 
     /// Whether one who was admitted must be over when all changes have been made.
+    #[allow(dead_code, reason = "asked by the models only")]
     pub(crate) fn must_be_over(&self, attempt: &Attempt) -> bool {
         let Attempt { captured, judged, ended, .. } = *attempt;
         let by = |(at, change): (usize, &Change)| {
