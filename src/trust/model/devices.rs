@@ -316,7 +316,6 @@ impl Scene {
                 (finding, captured)
             }
         };
-        thread::yield_now();
         let judged = self.ticks.tick();
         let admitted = finding.and_then(|verdict| verdict.admit(&self.registry, now())).ok();
         let ended = self.ticks.tick();
