@@ -161,7 +161,10 @@ impl DeviceRegistry {
         }
         let signed = self.hash_signed(device.certificate());
         let alike = self.alike(signed, device.certificate());
-        if let Some(record) = alike.iter().find(|record| !is_active(record)) {
+        // Behind its status comes its word, by which the gate goes. One that is active and lets nobody
+        // in is being deleted.
+        let is_barred = |record: &&Arc<RecordedDevice>| !is_active(record) && !record.is_let_in();
+        if let Some(record) = alike.iter().find(is_barred) {
             return Err(inactive(record));
         }
         self.check_not_deleted(&pair, signed, moment)?;

@@ -28,8 +28,8 @@ fn l04_records_that_are_gone_give_their_memory_back() {
     let mut emptied = None;
     let allocated = measure(|| {
         let fleets = Fleets::of(1_500, 1_500);
-        assert_eq!(fleets.devices.forget(&fleets.one).0.records, 1_500);
-        assert_eq!(fleets.devices.forget(&fleets.two).0.records, 1_500);
+        assert_eq!(fleets.devices.forget(&fleets.one, None).0.records, 1_500);
+        assert_eq!(fleets.devices.forget(&fleets.two, None).0.records, 1_500);
         fleets.devices.assert_agrees(&[]);
         emptied = Some(fleets);
     });
@@ -100,7 +100,7 @@ impl Fleets {
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| self.read_until(of_one, &is_over));
-            let (forgotten, ended) = self.devices.forget(&self.two);
+            let (forgotten, ended) = self.devices.forget(&self.two, None);
             assert_eq!((forgotten.records, ended), (under_two, 0));
             assert_eq!(forgotten.inactive, every(10, of_two).count());
             is_over.store(true, Ordering::SeqCst);
@@ -115,7 +115,7 @@ impl Fleets {
         let left = under_one - every(2, of_one).count();
         assert_eq!(self.listed(), (left, 0));
         self.devices.assert_agrees(&[Arc::clone(&self.one)]);
-        assert_eq!(self.devices.forget(&self.one).0.records, left);
+        assert_eq!(self.devices.forget(&self.one, None).0.records, left);
         assert_eq!((self.devices.len(), self.one.devices(), self.two.devices()), (0, 0, 0));
         self.devices.assert_agrees(&[]);
         assert!(self.devices.by_certificate.is_empty());
@@ -169,7 +169,7 @@ impl DeviceRegistry {
             };
             assert!(is_it(self.at(&Pair::of(record))) && is_it(self.recorded(record.order())));
             assert!(is_it(self.ledger().get(&place(record)).cloned()));
-            let alike = self.alike(record.certificate());
+            let alike = self.alike(record.signed(), record.certificate());
             assert!(alike.iter().any(|other| Arc::ptr_eq(other, record)));
             assert_eq!(
                 record.is_let_in(),
