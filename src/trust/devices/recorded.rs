@@ -155,15 +155,10 @@ impl RecordedDevice {
         self.state.word()
     }
 
-    /// Whether nothing has happened to it since it was recorded.
-    pub(super) fn is_untouched(&self, word: Word) -> bool {
-        word == self.first_word
-    }
-
     /// Whether it lets the device in, and did not at some time since the moment and since it was made.
     pub(super) fn was_barred_since(&self, moment: Moment) -> bool {
         let word = self.word();
-        word.is_active() && !word.is_older_than(moment) && !self.is_untouched(word)
+        word.is_active() && !word.is_older_than(moment) && word != self.first_word
     }
 
     pub(super) fn authority(&self) -> &Arc<Authority> {

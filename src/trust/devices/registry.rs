@@ -192,14 +192,11 @@ impl DeviceRegistry {
             return Err(inactive(&record));
         }
         if !word.is_older_than(moment) {
-            // Two first handshakes at a time are as good as one; a change between is none.
-            if !record.is_untouched(word) {
-                return Err(Refusal::DeviceChangedMeanwhile(record.serial().clone()));
-            }
-            self.check_not_deleted(&Pair::of(&record), record.signed(), moment)?;
-            // What happened to others before this one was made is not in its word.
+            // Two first handshakes at a time are as good as one; a change between is none. What happened
+            // to others before this one was made is not in its word.
             let alike = self.alike(record.signed(), record.certificate());
             check_not_barred_since(&alike, moment)?;
+            self.check_not_deleted(&Pair::of(&record), record.signed(), moment)?;
         }
         Ok(SeenDevice { record, word })
     }
