@@ -42,7 +42,10 @@ fn l05_random_changes_to_devices_end_whom_they_must_and_nobody_else() {
     for (at, timeline) in timelines.iter().enumerate() {
         let of_device = attempts.iter().filter(|(whose, _)| *whose == at).map(|(_, it)| it);
         of_device.clone().for_each(|attempt| timeline.assert_right(attempt, &("seed", seed)));
-        timeline.assert_met_in_order(of_device, &("seed", seed));
+        // Of two records one is barred before the other, until the call returns.
+        if town.subjects[at].other.is_none() {
+            timeline.assert_met_in_order(of_device, &("seed", seed));
+        }
     }
     for (at, life) in admitted.clone() {
         let (timeline, last) = (&timelines[at], life.last_exchange);
