@@ -33,8 +33,8 @@
 //!   looked up, and done only to an instance of that account in the caller's region. There is no
 //!   way to call on an account's behalf without saying who decides.
 //! - A table or a registry grows by what an operator does only, never by what clients send: but for
-//!   the records of devices, one for each certificate that a registered CA vouches for and that has
-//!   proven to be held, up to a limit. The index of live connections holds those that are up, and
+//!   the records of devices, one for each certificate that a registered CA vouches for and whose key
+//!   somebody has proven to hold, up to a limit. The index of live connections holds those that are up, and
 //!   nothing of them afterwards.
 //! - Every chain that is not believed is refused with the same alert, `unknown_ca`, whatever the
 //!   reason. No CA is named to clients.

@@ -18,8 +18,8 @@ pub struct DeviceCertificate {
 }
 
 impl DeviceCertificate {
-    /// Reads a PEM text that holds the device's certificate and behind it its intermediates, in any
-    /// order, and nothing else but text before each.
+    /// Reads a PEM text that holds the device's certificate first and its intermediates, if any, behind
+    /// it in any order, and nothing else but text before each: at most 64 KiB, with 32 KiB of DER.
     ///
     /// # Errors
     ///
@@ -32,11 +32,11 @@ impl DeviceCertificate {
         Self::from_der(pem::certificates(text)?.into_iter().map(Into::into).collect())
     }
 
-    /// Takes the DER of the device's certificate and behind it that of its intermediates.
+    /// Takes the DER of the device's certificate and behind it that of its intermediates, in any order.
     ///
     /// # Errors
     ///
-    /// No certificate, or more bytes than a handshake would look at.
+    /// No certificate, or more than 32 KiB, which is what a handshake would look at.
     pub fn from_der(chain: Vec<CertificateDer<'static>>) -> Result<Self, DeviceCertificateError> {
         let length: usize = chain.iter().map(|der| der.len()).sum();
         if length > MAX_DER {

@@ -25,7 +25,7 @@ use super::serial_set::SerialSet;
 /// # Costs
 ///
 /// Reading takes time in proportion to the length, and sorts the entries. The value holds 20 bytes
-/// for each entry, and the bytes that are signed until it is in force.
+/// for each entry, and all the bytes that are signed; the copy that is in force does without these.
 #[derive(Clone)]
 pub struct RevocationList {
     contents: Arc<Contents>,
@@ -53,7 +53,8 @@ pub(crate) struct Signed {
 }
 
 impl RevocationList {
-    /// Reads a PEM text that holds exactly one list and nothing else but text before it.
+    /// Reads a PEM text that holds exactly one list, of at most 64 MiB of DER, and nothing else but text
+    /// before it.
     ///
     /// # Errors
     ///
@@ -88,7 +89,7 @@ impl RevocationList {
         }
     }
 
-    /// Reads one DER list.
+    /// Reads one DER list of at most 64 MiB.
     ///
     /// # Errors
     ///
@@ -120,12 +121,13 @@ impl RevocationList {
         Ok(Self { contents: contents.into(), signed: Some(signed.into()) })
     }
 
-    /// Who made it, as `CN=…, O=…`. Whoever made it chose the text.
+    /// Who made it, as `CN=…, O=…`. Whoever made it chose the text: escape it where it is shown.
     pub fn issuer(&self) -> &str {
         &self.contents.issuer
     }
 
-    /// Its number, where it has one: a later list of the same CA has a higher one.
+    /// Its number, where it has one: a later list of the same CA has a higher one. Where lists have none,
+    /// [`this_update`](Self::this_update) tells the later one.
     pub fn number(&self) -> Option<ListNumber> {
         self.contents.number
     }
@@ -135,7 +137,7 @@ impl RevocationList {
         self.contents.this_update
     }
 
-    /// By when the next one comes.
+    /// By when the next one comes: from the second after this one on, this list is out of date.
     pub fn next_update(&self) -> UnixTime {
         self.contents.next_update
     }

@@ -12,7 +12,7 @@ use crate::id::InstanceId;
 use crate::instance::{Event, Instances};
 use crate::trust::DeviceStatus;
 
-/// Makes a device on record active: it is believed again as its CA is.
+/// Makes a device on record active: it comes in again where its CA does not keep it out.
 #[derive(Clone, Debug)]
 pub struct ActiveDeviceCertificate {
     /// `MqttInstanceId`: the instance that the device connects to.
@@ -33,8 +33,8 @@ pub struct ActiveDeviceCertificateResponse {
     pub device_sn: SerialNumber,
     /// Whether the record had another status before. Not on the wire.
     pub changed: bool,
-    /// Whether the device is let in now: not where its certificate is still inactive under another of
-    /// the CAs in `also_under`. Not on the wire.
+    /// Whether the device is let in now, as far as records tell: not where its certificate is still
+    /// inactive under one of the CAs in `also_under`. Not on the wire.
     pub let_in: bool,
     /// The other CAs under which the same certificate is on record. Not on the wire.
     pub also_under: Vec<SerialNumber>,

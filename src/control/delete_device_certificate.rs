@@ -14,6 +14,9 @@ use crate::trust::{DeviceDeletion, Ended, LiveChange};
 
 /// Forgets a device. Its connections are ended and its tickets are of no use; where the instance
 /// [provisions](crate::trust::Provisioning) by itself, its next handshake records it anew, active.
+///
+/// Forgetting an inactive device also forgets that it was to be kept out. To keep it out, leave it
+/// inactive.
 #[derive(Clone, Debug)]
 pub struct DeleteDeviceCertificate {
     /// `MqttInstanceId`: the instance that the device connects to.
@@ -34,7 +37,8 @@ pub struct DeleteDeviceCertificateResponse {
     pub device_sn: SerialNumber,
     /// The other CAs under which the same certificate stays on record. Not on the wire.
     pub also_under: Vec<SerialNumber>,
-    /// The device's connections. Not on the wire.
+    /// The connections that came in on the record: how many were ended, and how many were left up. Not on
+    /// the wire.
     pub connections: LiveChange,
 }
 

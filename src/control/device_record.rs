@@ -29,9 +29,9 @@ pub struct DeviceRecord {
     pub first_seen: Option<UnixTime>,
     /// When it last came in.
     pub last_seen: Option<UnixTime>,
-    /// How often it came in.
+    /// How many connections have come in on this record, with a ticket or without.
     pub connections: u64,
-    /// How many of its connections are up.
+    /// How many of these are up.
     pub live_connections: usize,
 }
 

@@ -37,7 +37,8 @@ pub struct InactivateDeviceCertificateResponse {
     /// The other CAs under which the same certificate is on record: it is refused through them, too.
     /// Not on the wire.
     pub also_under: Vec<SerialNumber>,
-    /// The device's connections. Not on the wire.
+    /// The device's connections, on any of these records: how many were ended, and how many were left up.
+    /// Not on the wire.
     pub connections: LiveChange,
 }
 

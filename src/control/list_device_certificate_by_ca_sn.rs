@@ -60,8 +60,8 @@ impl ListDeviceCertificateByCaSn {
     }
 
     /// Looks the page up, at a cost in proportion to the page. What is recorded meanwhile may be
-    /// missed by whoever goes from page to page; what was there all the time is shown once. A CA that is not
-    /// registered has none.
+    /// missed by whoever goes from page to page; what was there all the time is shown once. A CA that is
+    /// not registered has none, which is no error.
     ///
     /// # Errors
     ///

@@ -38,7 +38,8 @@ pub struct LoadRevocationListResponse {
     /// The registered CAs whose own certificates are on the list. Registered, they stand on their own:
     /// whoever comes in through them still does until they are deactivated.
     pub registered_cas: Vec<SerialNumber>,
-    /// The connections that came in with a certificate that is on the list.
+    /// The connections that came in with a certificate that is on the list: how many this ended, and how
+    /// many it left up.
     pub connections: LiveChange,
 }
 
@@ -56,7 +57,8 @@ impl LoadRevocationList {
     ///
     /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
     /// tells; `FindCaBySnError`; `ParameterFieldCheckFailed` with a [`RevocationError`] as its cause
-    /// where the list is not this CA's, not for now, or not later than the one in force, which stays.
+    /// where the list is not this CA's or the CA may not sign any, not for now, or not later than the one
+    /// in force, which stays; `InternalError` where the clock does not answer.
     pub fn apply(
         &self,
         instances: &Instances,

@@ -34,23 +34,28 @@ pub struct RegisterDeviceCertificateResponse {
     pub request_id: RequestId,
     /// The serial number of the device's certificate.
     pub device_sn: SerialNumber,
-    /// Whether it is let in: not where the same certificate is inactive under another CA.
+    /// Whether it is let in: not where it, or the same certificate under another CA, is inactive.
     pub let_in: bool,
-    /// The connections that it had through other CAs, where it is registered as inactive.
+    /// The connections that it had on records under other CAs, where it is registered as inactive.
     pub connections: LiveChange,
 }
 
 impl RegisterDeviceCertificate {
-    /// Applies the operation: the chain is verified up to the CA, whatever the CA's status. A
-    /// certificate that is not valid yet may be registered, one that has expired may not.
+    /// Applies the operation: the chain is verified up to the CA, whatever the CA's status and its
+    /// revocation list. A certificate that is not valid yet may be registered, one that has expired may
+    /// not.
+    ///
+    /// One that is registered as inactive is refused from then on, and its connections are ended, as with
+    /// [`InactivateDeviceCertificate`](crate::InactivateDeviceCertificate).
     ///
     /// # Errors
     ///
     /// `PermissionCheckFailed`, `MqttInstanceNotFound` and `MqttOwnerCheckError`, as [`Caller`]
-    /// tells; `FindCaBySnError`; `CertificateContentError` where the chain does not lead to the CA or is
-    /// no device's; `SnNotUnique` where the serial number is on record under the CA, by this certificate
-    /// or another one; `ParameterFieldCheckFailed` where as many as may be are on record. Nothing has
-    /// changed then, no status either.
+    /// tells; `FindCaBySnError`; `CertificateContentError` where the chain does not lead to the CA, has
+    /// expired or is no device's; `SnNotUnique` where the serial number is on record under the CA, by this
+    /// certificate or another one; `ParameterFieldCheckFailed` where as many as may be are on record and
+    /// this one is to be active; `InternalError` where the clock does not answer. Nothing has changed
+    /// then, no status either.
     pub fn apply(
         &self,
         instances: &Instances,

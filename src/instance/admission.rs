@@ -23,7 +23,9 @@ impl Admission {
         self.0.device.as_ref().map(|known| &known.device)
     }
 
-    /// The record on which the device came in, which tells by which serial numbers it is switched off.
+    /// The record on which the device came in; `None` where there is no [`device`](Self::device). By its
+    /// serial numbers the device is switched off. The CA's is that of [`Device::ca_serial`], or of
+    /// another CA under which the same certificate is on record, a renewed twin say.
     pub fn record(&self) -> Option<&Arc<RecordedDevice>> {
         self.0.device.as_ref().map(|known| &known.record)
     }

@@ -18,11 +18,11 @@ use crate::trust::{CaStatus, DeviceStatus, Ended, Refusal};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A device completed its first handshake and was recorded.
+    /// A device that was not on record completed a handshake, and now is.
     DeviceRecorded {
         /// The instance.
         instance: InstanceId,
-        /// The serial number of the CA under which it was.
+        /// The serial number of the CA under which it is on record.
         ca_serial: SerialNumber,
         /// The serial number of its certificate.
         serial: SerialNumber,
@@ -38,7 +38,9 @@ pub enum Event {
         /// proven to be the device of which this tells.
         refusal: Option<Refusal>,
     },
-    /// A CA was registered, or its status changed.
+    /// A CA was registered or deleted, or its status changed.
+    ///
+    /// The records of devices that go with a CA are not told one by one.
     CaStatusChanged {
         /// The instance.
         instance: InstanceId,
@@ -47,7 +49,10 @@ pub enum Event {
         /// Its status now; `None` where it was deleted.
         status: Option<CaStatus>,
     },
-    /// A device was registered by an operator, or its status changed.
+    /// An operator registered a device, changed its status, or deleted its record.
+    ///
+    /// Not told are records that go with their CA, and those of expired certificates that are given up
+    /// where there is [little room](super::InstanceSpec::max_devices).
     DeviceStatusChanged {
         /// The instance.
         instance: InstanceId,
@@ -65,7 +70,8 @@ pub enum Event {
         /// The CA's serial number.
         ca_serial: SerialNumber,
     },
-    /// A change or the clock ended connections, at least one.
+    /// A change or the clock ended connections, at least one. Not told are those that client or broker
+    /// closed, nor those that the instance [keeps](super::InstanceSpec::keep_connections).
     ConnectionsEnded {
         /// The instance.
         instance: InstanceId,
@@ -78,7 +84,8 @@ pub enum Event {
     CertificatesChanged {
         /// The instance.
         instance: InstanceId,
-        /// Which of its certificate maps is in force now.
+        /// Which of its certificate maps is in force now, as
+        /// [`SniTable::generation`](crate::sni::SniTable::generation) counts them.
         generation: u64,
     },
     /// An instance was removed.
@@ -86,15 +93,15 @@ pub enum Event {
         /// The instance.
         instance: InstanceId,
     },
-    /// So many events came since the last one that they were not kept.
+    /// Here some are missing: more came than are kept until they are read.
     Missed {
-        /// How many were not.
+        /// How many are missing.
         count: u64,
     },
 }
 
-/// The events of one set of instances from the moment on at which
-/// [`Instances::events`](super::Instances::events) returned this.
+/// The events of one set of instances, from the call of
+/// [`Instances::events`](super::Instances::events) on that returned this.
 ///
 /// Nobody waits for whoever reads this. The last 1024 events are kept, and beside them the last 1024
 /// refusals, so that clients who are refused push out nothing else; where more came before they were
@@ -106,8 +113,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// Waits for the next event. `None` once the set and all of its instances are gone and nothing is
-    /// left to read. Dropping the future loses no event.
+    /// Waits for the next event. `None` once nobody holds the set, an instance of it or an acceptor any
+    /// more, and nothing is left to read. Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Event> {
         let received = tokio::select! {
             biased;
@@ -122,7 +129,7 @@ impl Events {
         }
     }
 
-    /// The next event, where one has come.
+    /// The next event, where one has come. `None` does not tell whether more can come.
     pub fn try_next(&mut self) -> Option<Event> {
         [&mut self.changes, &mut self.refusals].into_iter().find_map(|receiver| {
             match receiver.try_recv() {

@@ -143,8 +143,11 @@ impl Instances {
     /// that is slow misses some rather than holding anybody up.
     ///
     /// Told are devices that were recorded, connections that an [`Acceptor`](crate::Acceptor) refused,
-    /// changes of CAs, devices and certificates, and connections that were ended. Embedders with an
-    /// accept loop of their own are not told of those whom they refused themselves.
+    /// changes of CAs, devices, revocation lists and certificates, connections that were ended, and
+    /// instances that were removed. Embedders with an accept loop of their own are not told of those
+    /// whom they refused themselves.
+    ///
+    /// The first call takes the memory for what is kept, for as long as the set is there.
     pub fn events(&self) -> Events {
         self.0.announcer.events()
     }

@@ -97,17 +97,21 @@ impl InstanceSpec {
     }
 
     /// How many devices may be on record, 1,000,000 unless said otherwise. At the limit a new device is
-    /// refused, with the alert of an unknown CA, and whoever is on record comes in as before: no record
-    /// is given up for another one but that of an active device whose certificate has expired. One that
-    /// is registered as inactive may be one more.
+    /// refused, with the alert of an unknown CA, and whoever is on record comes in as before. No record
+    /// is given up for another one but those of active devices whose certificates have expired and that
+    /// have no connection, by [`sweep`](super::Instance::sweep), once nine tenths of the room are taken.
+    ///
+    /// [`RegisterDeviceCertificate`](crate::RegisterDeviceCertificate) takes a device that is to be
+    /// inactive also beyond the limit: a stolen one must not come in for want of room.
     pub fn max_devices(mut self, max_devices: usize) -> Self {
         self.trust.devices.max_devices = max_devices;
         self
     }
 
     /// Goes by a revocation list also when its next one should have come: what it does not revoke is
-    /// believed. Otherwise every device below its CA is refused from then on, until a newer one is
-    /// [loaded](crate::LoadRevocationList); connections that are up stay.
+    /// believed, and one that is out of date already may be [loaded](crate::LoadRevocationList).
+    /// Otherwise every device below its CA is refused from then on, until a newer one is loaded;
+    /// connections that are up stay.
     pub fn accept_stale_revocation_lists(mut self) -> Self {
         self.trust.revocation.accept_stale = true;
         self
@@ -144,7 +148,8 @@ impl InstanceSpec {
         Self { handshakes_per_second: Some(handshakes), ..self }
     }
 
-    /// Leaves connections up when a CA that let them in is deactivated or deleted. They stay for as
+    /// Leaves connections up when a CA that let them in, or their device, is deactivated or deleted, and
+    /// when a revocation list names a certificate of theirs. They stay for as
     /// long as client and broker like, up to the end of their certificates, of
     /// [`max_lifetime`](Self::max_lifetime), or of the instance. New handshakes and tickets are refused
     /// all the same. The operations say how many they left up.

@@ -193,9 +193,9 @@ impl Instance {
     /// begun. Costs next to nothing where nothing is due.
     ///
     /// Ends the connections whose certificates have expired, and those that were up for as long as
-    /// one may be: nothing else does. Forgets devices whose certificates have expired, where nine of
-    /// ten of those are on record that [may be](super::InstanceSpec::max_devices): a thousand are
-    /// looked at each time.
+    /// one may be: nothing else does. Where nine tenths of the devices are on record that
+    /// [may be](super::InstanceSpec::max_devices), looks at a thousand of them and forgets those that
+    /// are active, without a connection, and whose certificates have expired.
     ///
     /// Frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that no
     /// handshake uses anymore; a handshake frees none itself. Each change does this too, and takes

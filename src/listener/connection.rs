@@ -114,8 +114,9 @@ impl<IO> Connection<IO> {
         self.device.as_ref().map(|known| &known.device)
     }
 
-    /// The record on which the device came in. By its serial numbers the device is switched off; the
-    /// CA's is that of [`Device::ca_serial`], or of a renewed twin of that CA.
+    /// The record on which the device came in; `None` where there is no [`device`](Self::device). By its
+    /// serial numbers the device is switched off. The CA's is that of [`Device::ca_serial`], or of
+    /// another CA under which the same certificate is on record, a renewed twin say.
     pub fn record(&self) -> Option<&Arc<RecordedDevice>> {
         self.device.as_ref().map(|known| &known.record)
     }

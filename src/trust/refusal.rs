@@ -75,7 +75,8 @@ pub enum Refusal {
     /// right, different intermediates have issued them that are not registered: register these.
     #[error("another certificate is on record with the serial number {0} of the device")]
     DeviceConflict(SerialNumber),
-    /// The device's record changed, or was deleted, while the handshake was under way.
+    /// The device's record, or that of the same certificate under another CA, changed or was deleted
+    /// while the handshake was under way.
     #[error("the record of device {0} changed during the handshake")]
     DeviceChangedMeanwhile(SerialNumber),
     /// The device is new, and as many are on record as may be.

@@ -31,13 +31,15 @@ pub enum RevocationError {
         /// When it was made.
         this_update: UnixTime,
     },
-    /// The next one should be there.
+    /// The next one should be there, and the instance does not
+    /// [accept](crate::InstanceSpec::accept_stale_revocation_lists) one that is out of date.
     #[error("the revocation list is stale: the next one should be there")]
     Stale {
         /// By when the next one was announced.
         next_update: UnixTime,
     },
-    /// It is not later than the one in force: who is revoked since would be let in again.
+    /// It is not later than the one in force, by its number or, where that one has none, by its date:
+    /// whoever was revoked in between would be let in again.
     #[error("the revocation list is not later than the one in force")]
     NotLater {
         /// Its number, where it has one.

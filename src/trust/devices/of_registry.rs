@@ -28,8 +28,9 @@ impl CaRegistry {
         self.devices().len()
     }
 
-    /// At most `limit` devices behind `after`. Costs in proportion to the page. What is recorded
-    /// meanwhile may be missed; what was there all the time is shown once.
+    /// At most `limit` devices behind `after`; none, and no place to go on from, where `limit` is 0.
+    /// Costs in proportion to the page. What is recorded meanwhile may be missed; what was there all the
+    /// time is shown once.
     pub fn list_devices(&self, after: Option<DeviceCursor>, limit: usize) -> DevicePage {
         self.devices().list(None, after, limit)
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::recorded::RecordedDevice;
 
-/// Where a page of devices ended.
+/// Where a page of devices ended: a place in the list of one instance, good also where the record there
+/// is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceCursor(pub(super) Place);
 

@@ -3,10 +3,11 @@
 /// Whether a device that is not on record may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Provisioning {
-    /// It is recorded, active, when it has completed its first handshake.
+    /// It may, and is recorded, active, when it has completed its first handshake.
     #[default]
     Automatic,
-    /// Only a device whose certificate an operator has registered may, under whichever CA that was.
+    /// It may not. An operator [registers](crate::RegisterDeviceCertificate) each device beforehand,
+    /// under whichever of the CAs that lead to it.
     RegisteredOnly,
 }
 
@@ -23,5 +24,5 @@ impl Default for DeviceLimits {
     }
 }
 
-/// Some 800 MB: see the figures in the README.
+/// Some 800 MB: `cargo bench --bench devices` tells what a record weighs.
 const MAX_DEVICES: usize = 1_000_000;

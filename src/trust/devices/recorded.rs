@@ -17,8 +17,8 @@ use crate::trust::state::{CaStatus, Moment, State, Word};
 /// Whether a device on record may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum DeviceStatus {
-    /// It is believed as its CA is. What a device is when it is recorded, unless an operator says
-    /// otherwise.
+    /// It comes in where its CA does not keep it out. What a device is when it is recorded, unless an
+    /// operator says otherwise.
     #[default]
     Active,
     /// Its certificate is refused, whichever CA it comes through.
@@ -35,6 +35,9 @@ impl fmt::Display for DeviceStatus {
 }
 
 /// One device's certificate as it is recorded under a CA: its status, and when it was seen.
+///
+/// What it tells goes on changing. One that was deleted stays with whoever holds it, and
+/// [lets nobody in](Self::is_let_in).
 pub struct RecordedDevice {
     authority: Arc<Authority>,
     serial: SerialNumber,
@@ -93,8 +96,8 @@ impl RecordedDevice {
         }
     }
 
-    /// Whether the device is let in on it: where it is active and refused all the same, another
-    /// record of the same certificate is inactive, or this one was deleted.
+    /// Whether it lets the device in, as far as records tell. Where its status is active and this is
+    /// `false`, another record of the same certificate is inactive, or this one was deleted.
     pub fn is_let_in(&self) -> bool {
         self.word().is_active()
     }
@@ -109,7 +112,7 @@ impl RecordedDevice {
         &self.serial
     }
 
-    /// What its certificate says, read anew.
+    /// What its certificate says, which is read anew.
     pub fn device(&self) -> Device {
         Device::remembered(Arc::clone(&self.certificate), &self.authority)
     }
@@ -124,12 +127,12 @@ impl RecordedDevice {
         seen(&self.last_seen)
     }
 
-    /// How often it came in.
+    /// How many connections have come in on this record, with a ticket or without.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// How many of its connections are up.
+    /// How many of these are up. One that was ended does not count. Costs in proportion to them.
     pub fn live_connections(&self) -> usize {
         self.live().live().len()
     }

@@ -26,7 +26,7 @@ pub enum RegisterDeviceError {
     /// The CA was deleted meanwhile.
     #[error("CA {0} was deleted meanwhile")]
     CaDeleted(SerialNumber),
-    /// As many devices as may be are on record.
+    /// As many devices as may be are on record. One that is to be inactive is registered all the same.
     #[error("{0} devices are on record, as many as the instance may have")]
     TooManyDevices(usize),
 }
