@@ -25,8 +25,8 @@
 //!   its permit, after its ClientHello. There is no way to change a published table.
 //! - A device reaches the broker only if every registered CA on its path, and the device itself where
 //!   it is on record, was active when its handshake began and nothing about them changed before its
-//!   end. A session is resumed only where the same is true of all of them since the full handshake that it goes back to. There is no
-//!   early data, by which a device could be heard before that is known.
+//!   end. A session is resumed only where the same is true of all of them since the full handshake that
+//!   it goes back to. There is no early data, by which a device could be heard before that is known.
 //! - An operation does all that it says or nothing. There is no second way to change anything:
 //!   what [`Instance`] hands out are readers.
 //! - What an account wants is asked of an [`Authoriser`](control::Authoriser) before anything is

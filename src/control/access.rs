@@ -55,7 +55,8 @@ impl<'a> AccessRequest<'a> {
 
     /// The right that the operation takes, as in `mq:SetSniConfig`. It is named after the
     /// operation, but that registering a CA takes `mq:RegisterCa`, and deactivating takes
-    /// `mq:UnregisterCaCertificate` or `mq:UnregisterDeviceCertificate`. A dry run takes the same as the operation.
+    /// `mq:UnregisterCaCertificate` or `mq:UnregisterDeviceCertificate`. A dry run takes the same as the
+    /// operation.
     pub fn action(&self) -> &'static str {
         self.action
     }

@@ -12,7 +12,8 @@ use crate::id::InstanceId;
 use crate::instance::{Event, Instances};
 use crate::trust::{Deletion, Ended, LiveChange};
 
-/// Forgets a registered CA, whatever its status, and ends what came in through it.
+/// Forgets a registered CA, whatever its status, and ends what came in through it. Its revocation list
+/// and the devices on record under it are forgotten with it.
 ///
 /// Forgetting an inactive CA also forgets that its key is not to be believed: paths through it
 /// that lead to another active CA are good again. To keep its devices out, leave it inactive.
@@ -60,8 +61,9 @@ impl DeleteCaCertificate {
     /// When this has returned no device is let in through the record, be its handshake under way,
     /// with or without a ticket; and no connection that came in through it reads or writes any more,
     /// but for the packet that the broker left as its
-    /// [`farewell`](crate::ConnectionHandle::farewell), unless the instance [keeps connections](crate::InstanceSpec::keep_connections). Takes time in
-    /// proportion to these connections, and waits for reads and writes that are under way.
+    /// [`farewell`](crate::ConnectionHandle::farewell), unless the instance
+    /// [keeps connections](crate::InstanceSpec::keep_connections). Takes time in proportion to these
+    /// connections and to the devices on record, and waits for reads and writes that are under way.
     ///
     /// # Errors
     ///

@@ -55,8 +55,9 @@ impl InactivateCaCertificate {
     /// When this has returned no device is let in through the CA, be its handshake under way, with
     /// or without a ticket; and no connection that came in through it reads or writes any more,
     /// but for the packet that the broker left as its
-    /// [`farewell`](crate::ConnectionHandle::farewell), unless the instance [keeps connections](crate::InstanceSpec::keep_connections). Takes time in
-    /// proportion to these connections, and waits for reads and writes that are under way.
+    /// [`farewell`](crate::ConnectionHandle::farewell), unless the instance
+    /// [keeps connections](crate::InstanceSpec::keep_connections). Takes time in proportion to these
+    /// connections, and waits for reads and writes that are under way.
     ///
     /// # Errors
     ///

@@ -110,9 +110,9 @@ impl InactivateDeviceCertificate {
     ) -> Result<InactivateDeviceCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
             let trust = instance.trust();
-            let foreseen = trust.get(&self.ca_sn).and_then(|ca| {
-                trust.foresee_device_status(&ca, &self.device_sn, DeviceStatus::Inactive)
-            });
+            let foreseen = trust
+                .get(&self.ca_sn)
+                .and_then(|ca| trust.foresee_inactive_device(&ca, &self.device_sn));
             self.answer(request_id, foreseen)
         })
     }

@@ -142,8 +142,8 @@ impl InstanceSpec {
     /// How many handshakes an [`Acceptor`](crate::Acceptor) takes in a second, on average; as many at
     /// once where none came for a second. One more is refused before anything is computed
     /// ([`Refused::TooManyHandshakes`](crate::Refused::TooManyHandshakes)). Counted is each whole
-    /// ClientHello that leads to the instance while it is not full, whatever comes of it. On a listener that many share this keeps one of them from
-    /// taking the permits of all.
+    /// ClientHello that leads to the instance while it is not full, whatever comes of it. On a listener
+    /// that many share this keeps one of them from taking the permits of all.
     pub fn handshakes_per_second(self, handshakes: NonZeroU32) -> Self {
         Self { handshakes_per_second: Some(handshakes), ..self }
     }

@@ -72,14 +72,13 @@ impl CaRegistry {
         self.devices().set_status(ca, serial, status)
     }
 
-    /// What setting it would come to now.
-    pub(crate) fn foresee_device_status(
+    /// What making a device inactive would come to now.
+    pub(crate) fn foresee_inactive_device(
         &self,
         ca: &Authority,
         serial: &SerialNumber,
-        status: DeviceStatus,
     ) -> Option<DeviceChange> {
-        self.devices().foresee_status(ca, serial, status)
+        self.devices().foresee_inactive(ca, serial)
     }
 
     /// Forgets a device. `None` where it is not on record.

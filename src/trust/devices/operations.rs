@@ -75,26 +75,20 @@ impl DeviceRegistry {
         Some(DeviceChange { changed, let_in, also_under, live: LiveChange::of(cut) })
     }
 
-    /// What setting a status would come to now.
-    pub(in crate::trust) fn foresee_status(
+    /// What making a device inactive would come to now.
+    pub(in crate::trust) fn foresee_inactive(
         &self,
         ca: &Authority,
         serial: &SerialNumber,
-        status: DeviceStatus,
     ) -> Option<DeviceChange> {
         let _ledger = self.ledger();
         let record = self.get(ca, serial)?;
         let alike = self.alike(record.signed(), record.certificate());
-        let others_are_active = alike.iter().all(|it| Arc::ptr_eq(it, &record) || is_active(it));
-        let cut = match status {
-            DeviceStatus::Active => Cut::default(),
-            DeviceStatus::Inactive => self.live().foresee_devices(&alike),
-        };
         Some(DeviceChange {
-            changed: record.status() != status,
-            let_in: status == DeviceStatus::Active && others_are_active,
+            changed: is_active(&record),
+            let_in: false,
             also_under: self.also_under(&record),
-            live: LiveChange::of(cut),
+            live: LiveChange::of(self.live().foresee_devices(&alike)),
         })
     }
 
@@ -146,8 +140,6 @@ impl DeviceRegistry {
             forgotten.add(&batch);
             batch.iter().for_each(|record| record.let_in(false));
             let cut = self.live().cut_devices(&batch, &why);
-            let inactive = batch.iter().filter(|record| !is_active(record));
-            inactive.for_each(|record| self.note_deleted(record, now));
             let inactive = batch.iter().filter(|record| !is_active(record));
             inactive.for_each(|record| self.note_deleted(record, now));
             batch.iter().for_each(|record| self.remove(&mut ledger, record));
