@@ -66,10 +66,10 @@ impl LiveIndex {
     /// Enters a connection under the CAs on its path, none for an anonymous client. It is not
     /// admitted yet: look once more at everything that lets it in.
     ///
-    /// `leaf` is the serial number of the device's certificate.
+    /// `below` is as what the device's certificate stands below its issuer: see [`hash`](Self::hash).
     pub(super) fn enter(
         self: &Arc<Self>,
-        leaf: Option<&SerialNumber>,
+        mut below: u64,
         path: &[PathCa],
         not_after: Option<UnixTime>,
         now: UnixTime,
@@ -80,11 +80,12 @@ impl LiveIndex {
         let place = self.roster.enter(&lifeline, end, now.as_secs(), limit);
         let place = place.ok_or(Refusal::TooManyConnections)?;
         let mut under = Vec::with_capacity(path.len() + 1);
-        let mut below = leaf;
-        for ca in path {
-            let child = below.map_or(0, |serial| self.hash(ca.subject(), serial));
-            under.push(self.enter_under(ca, &lifeline, child));
-            below = Some(ca.serial());
+        let mut path = path.iter().peekable();
+        while let Some(ca) = path.next() {
+            under.push(self.enter_under(ca, &lifeline, below));
+            if let Some(issuer) = path.peek() {
+                below = self.hash(issuer.subject(), ca.serial());
+            }
         }
         Ok(Membership::new(Arc::clone(self), place, under, lifeline))
     }
@@ -290,7 +291,7 @@ mod tests {
         let mut up = std::collections::VecDeque::new();
         for round in 0..100_000 {
             let not_after = (round % 3 > 0).then(|| second(1_000 + round * 7 % 1_000_000));
-            up.push_back(index.enter(None, &[], not_after, second(round / 100)).unwrap());
+            up.push_back(index.enter(0, &[], not_after, second(round / 100)).unwrap());
             if up.len() > 1_000 {
                 // Not in the order in which they came.
                 up.swap(0, usize::try_from(round % 997).unwrap());
@@ -316,7 +317,7 @@ mod tests {
             lapsed: None,
         };
         let mut up: Vec<_> = (1..=200)
-            .map(|key| index.enter(None, &[through(key % 50 + 1)], None, now).unwrap())
+            .map(|key| index.enter(0, &[through(key % 50 + 1)], None, now).unwrap())
             .collect();
         assert_eq!(index.by_unregistered_key.len(), 50);
         up.truncate(10);

@@ -284,7 +284,7 @@ impl CaRegistry {
 
     /// Admits a client that showed no certificate, where it need not.
     pub(crate) fn admit_anonymous(&self, now: UnixTime) -> Result<Admitted, Refusal> {
-        let membership = self.live.enter(None, &[], None, now)?;
+        let membership = self.live.enter(0, &[], None, now)?;
         self.check_open()?;
         Ok(Admitted { device: None, membership, is_new: false })
     }

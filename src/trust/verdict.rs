@@ -8,6 +8,7 @@ use super::authority::SeenRecord;
 use super::device::Device;
 use super::devices::{DeviceStanding, RecordedDevice, SeenDevice};
 use super::index::Standing;
+use super::live::LiveIndex;
 use super::membership::Membership;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
@@ -44,8 +45,8 @@ impl Verdict {
             return Err(Refusal::NotProven);
         };
         let leaf = self.leaf_serial();
-        let mut membership =
-            registry.live().enter(Some(leaf), &self.path, Some(self.not_after), now)?;
+        let below = self.below(registry.live());
+        let mut membership = registry.live().enter(below, &self.path, Some(self.not_after), now)?;
         registry.check_open()?;
         for ca in &self.path {
             ca.check_unchanged(registry)?;
@@ -65,6 +66,17 @@ impl Verdict {
         anchor.authority.note_success();
         let device = Some(Known { device: self.device, record });
         Ok(Admitted { device, membership, is_new })
+    }
+
+    /// As what the device's certificate stands below its issuer in the index.
+    fn below(&self, live: &LiveIndex) -> u64 {
+        let issuer = self.path.first().map(PathCa::subject).unwrap_or_default();
+        match &self.standing {
+            DeviceStanding::Recorded(SeenDevice { record, .. }) => {
+                record.below(|| live.hash(issuer, record.serial()))
+            }
+            DeviceStanding::New { .. } => live.hash(issuer, self.device.serial()),
+        }
     }
 
     /// The serial number of the device's certificate.

@@ -38,28 +38,34 @@ impl fmt::Display for DeviceStatus {
 ///
 /// What it tells goes on changing. One that was deleted stays with whoever holds it, and
 /// [lets nobody in](Self::is_let_in).
+#[repr(C)]
 pub struct RecordedDevice {
-    authority: Arc<Authority>,
-    serial: SerialNumber,
-    certificate: Arc<[u8]>,
-    /// The last second in which the certificate is valid, since 1970.
-    not_after: u64,
-    /// The hash of what the CA signed of the certificate, by which its other records are found.
-    signed: u64,
-    /// When it was recorded, counted per instance from 1. Never comes back.
-    order: u64,
+    // What a handshake that is resumed reads and writes comes first, in one or two lines of the cache:
+    // of a million records none is in it.
     /// Whether it lets the device in: it is active, and so is each other record of the certificate.
     state: State,
-    /// What the state was when it was recorded.
-    first_word: Word,
-    /// Its own status. Written under the writer of all records.
-    is_inactive: AtomicBool,
+    certificate: Arc<[u8]>,
+    /// As what the certificate stands below its issuer in the index of live connections; 0 before it
+    /// first does.
+    below: AtomicU64,
     /// In seconds since 1970; 0 for never, here and below.
     first_seen: AtomicU64,
     last_seen: AtomicU64,
     connections: AtomicU64,
     /// The live connections that came in on it. Locked for a moment when one begins or ends.
     live: Mutex<Members>,
+    authority: Arc<Authority>,
+    serial: SerialNumber,
+    /// The last second in which the certificate is valid, since 1970.
+    not_after: u64,
+    /// The hash of what the CA signed of the certificate, by which its other records are found.
+    signed: u64,
+    /// When it was recorded, counted per instance from 1. Never comes back.
+    order: u64,
+    /// What the state was when it was recorded.
+    first_word: Word,
+    /// Its own status. Written under the writer of all records.
+    is_inactive: AtomicBool,
 }
 
 impl RecordedDevice {
@@ -77,6 +83,7 @@ impl RecordedDevice {
             not_after: device.validity().not_after.as_secs(),
             signed,
             order,
+            below: AtomicU64::new(0),
             state: State::with(word),
             first_word: word,
             is_inactive: AtomicBool::new(!word.is_active()),
@@ -177,6 +184,18 @@ impl RecordedDevice {
     /// Lets the device in on this record, or not.
     pub(super) fn let_in(&self, allowed: bool) {
         self.state.set(if allowed { CaStatus::Active } else { CaStatus::Inactive });
+    }
+
+    /// As what its certificate stands below its issuer, made once: a certificate has one issuer.
+    pub(in crate::trust) fn below(&self, make: impl FnOnce() -> u64) -> u64 {
+        match self.below.load(Ordering::Relaxed) {
+            0 => {
+                let below = make();
+                self.below.store(below, Ordering::Relaxed);
+                below
+            }
+            known => known,
+        }
     }
 
     /// Called where the device came in. No lock: one that comes in twice at a time may leave the
