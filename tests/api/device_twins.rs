@@ -8,6 +8,8 @@ use mqtls::{
     Provisioning, RegisterDeviceCertificate,
 };
 
+use crate::line::Line;
+use crate::live::count;
 use crate::support::{
     Door, Examinations, HeldHandshake, Identity, NOW, TestCa, VERSIONS, client, date,
     in_small_records,
@@ -95,7 +97,7 @@ async fn of_two_issuers_below_one_registered_ca_each_is_registered_where_both_co
     let _up = door.knock(Some(&second), VERSIONS[1]).await.admitted().await;
 }
 
-/// README, "What is promised" (5): nothing about the device has changed when the handshake ends.
+/// README, "Security" (5): nothing about the device has changed when the handshake ends.
 #[tokio::test]
 async fn r05_a_change_of_a_record_under_another_ca_stops_a_first_handshake_under_way() {
     for version in VERSIONS {
@@ -174,6 +176,51 @@ async fn l01_a_handshake_under_way_outlives_no_record_that_was_inactive_under_an
     }
 }
 
+/// The same where the record goes with its CA, and the device comes through that CA's renewed twin.
+#[tokio::test]
+async fn l01_a_handshake_under_way_outlives_no_inactive_record_that_goes_with_its_ca() {
+    for version in VERSIONS {
+        let (door, ca) = (Door::open(), TestCa::root("fleet"));
+        let device = ca.device("device");
+        door.register(&ca, Active).unwrap();
+        register(&door, &ca, &device, DeviceStatus::Active);
+        door.register(&ca.twin(|_| {}), Active).unwrap();
+        door.deactivate(&ca);
+        let config = in_small_records(client(Some(&device), version));
+        let (held, records) = HeldHandshake::up_to_the_certificate(&door, config).await;
+        assert!(door.deactivate_device(&ca, &device).changed);
+        assert_eq!(door.delete(&ca).inactive_devices, 1);
+        let refusal = held.release_with(records).await.not_believed();
+        assert_eq!(refusal, Refusal::DeviceChangedMeanwhile(device.serial()));
+        // As the answer said: nothing keeps it out of the twin any more.
+        let _next = door.knock(Some(&device), version).await.admitted().await;
+    }
+}
+
+/// README, "Security" (5), where the record on which the device comes in goes with its CA.
+#[tokio::test]
+async fn l01_who_comes_through_a_twin_is_turned_away_where_the_ca_of_its_record_is_deleted() {
+    for version in VERSIONS {
+        let door = Door::open_as(|spec| spec.provisioning(Provisioning::RegisteredOnly));
+        let ca = TestCa::root("fleet");
+        let device = ca.device("device");
+        door.register(&ca, Active).unwrap();
+        register(&door, &ca, &device, DeviceStatus::Active);
+        door.register(&ca.twin(|_| {}), Active).unwrap();
+        door.deactivate(&ca);
+        let examinations = Examinations::watch();
+        let config = in_small_records(client(Some(&device), version));
+        let (mut held, mut records) = HeldHandshake::up_to_the_certificate(&door, config).await;
+        let last = records.pop_back().unwrap();
+        held.pass(records).await;
+        examinations.next().await;
+        assert_eq!(door.delete(&ca).devices, 1);
+        let refusal = held.release_with([last]).await.turned_away_at_the_gate();
+        assert_eq!(refusal, Refusal::DeviceChangedMeanwhile(device.serial()));
+        assert_eq!(door.instance.connections(), 0);
+    }
+}
+
 /// R5: "Deactivate between verification and ticket issue: that ticket is useless."
 #[tokio::test]
 async fn r05_a_ticket_issued_behind_a_change_under_another_ca_is_declined() {
@@ -220,18 +267,50 @@ async fn a_device_is_switched_off_by_what_its_connection_says_of_it() {
     assert_eq!((done.changed, done.connections.ended), (true, 1));
 }
 
+#[tokio::test]
+async fn a_dry_run_of_switching_off_counts_what_came_in_on_each_record_of_the_certificate() {
+    let (door, ca) = (Door::open(), TestCa::root("fleet"));
+    let (twin, device) = (ca.twin(|_| {}), ca.device("device"));
+    for known in [&ca, &twin] {
+        door.register(known, Active).unwrap();
+        register(&door, known, &device, DeviceStatus::Active);
+    }
+    let mut line = Line::up(&door, Some(&device), VERSIONS[1]).await;
+    let foreseen = |under: &TestCa| {
+        let operation = InactivateDeviceCertificate {
+            mqtt_instance_id: door.instance.id().clone(),
+            ca_sn: under.serial(),
+            device_sn: device.serial(),
+        };
+        let answer = operation.dry_run(&door.instances, &Caller::local()).unwrap();
+        (answer.changed, count(answer.connections), answer.also_under)
+    };
+    assert_eq!(foreseen(&ca), (true, (1, 0), vec![twin.serial()]));
+    assert_eq!(foreseen(&twin), (true, (1, 0), vec![ca.serial()]));
+    line.exchange().await;
+
+    let done = door.deactivate_device(&twin, &device);
+    assert_eq!((done.changed, count(done.connections)), (true, (1, 0)));
+    assert_eq!(foreseen(&twin), (false, (0, 0), vec![ca.serial()]));
+    assert_eq!(foreseen(&ca), (true, (0, 0), vec![twin.serial()]));
+}
+
 /// Expired certificates hold their places for ever: a fleet whose certificates are renewed fills the
 /// house by itself.
 #[tokio::test]
 async fn records_of_expired_certificates_keep_no_renewed_device_out() {
     let (door, ca, _) = full_house();
     let old = ca.device_with("device", |params| params.not_after = date(NOW + 100));
-    drop(door.knock(Some(&old), VERSIONS[1]).await.admitted().await);
+    let up = door.knock(Some(&old), VERSIONS[1]).await.admitted().await;
     door.clock.set(NOW + 1000);
+    door.instance.sweep();
+    let has_record = || door.instance.trust().device(&ca.serial(), &old.serial()).is_some();
+    assert!(has_record(), "its connection is ended, but not dropped yet");
+    drop(up);
     door.instance.sweep();
     let renewed = ca.device("device");
     let _up = door.knock(Some(&renewed), VERSIONS[1]).await.admitted().await;
-    assert!(door.instance.trust().device(&ca.serial(), &old.serial()).is_none());
+    assert!(!has_record());
 
     // One that is there to keep somebody out stays, and so does one whose time has not come.
     door.deactivate_device(&ca, &renewed);

@@ -478,6 +478,8 @@ enum Meanwhile {
     Deactivated,
     DeactivatedAndActivated,
     Deleted,
+    /// By another handshake of the device: the record that this one finds is one that nobody changed.
+    DeletedAndRecordedAnew,
     /// It had none when the handshake began; another one has made it.
     RecordedAndDeactivated,
     RecordedAndDeleted,
@@ -486,10 +488,17 @@ enum Meanwhile {
 #[tokio::test]
 async fn l01_a_change_at_any_step_of_the_handshake_keeps_the_device_out() {
     use Meanwhile::{
-        Deactivated, DeactivatedAndActivated, Deleted, RecordedAndDeactivated, RecordedAndDeleted,
+        Deactivated, DeactivatedAndActivated, Deleted, DeletedAndRecordedAnew,
+        RecordedAndDeactivated, RecordedAndDeleted,
     };
-    let changes =
-        [Deactivated, DeactivatedAndActivated, Deleted, RecordedAndDeactivated, RecordedAndDeleted];
+    let changes = [
+        Deactivated,
+        DeactivatedAndActivated,
+        Deleted,
+        DeletedAndRecordedAnew,
+        RecordedAndDeactivated,
+        RecordedAndDeleted,
+    ];
     for (version, change) in on_versions(changes) {
         // Behind the ClientHello, amid the certificate, behind all but the last record.
         for let_through in 0..3 {
@@ -520,6 +529,10 @@ async fn l01_a_change_at_any_step_of_the_handshake_keeps_the_device_out() {
                 }
                 Deleted | RecordedAndDeleted => {
                     door.delete_device(&ca, &device);
+                }
+                DeletedAndRecordedAnew => {
+                    door.delete_device(&ca, &device);
+                    drop(door.knock(Some(&device), version).await.admitted().await);
                 }
             }
             let visit = held.release_with(records).await;
@@ -592,6 +605,17 @@ fn operations_read_their_parameters_and_name_what_is_missing() {
         let error = GetDeviceCertificate::from_parameters(&parameters(&some)).unwrap_err();
         assert!(matches!(error.cause(), Cause::Serial(_)), "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_records_of_an_instance_go_when_it_is_removed() {
+    let (door, ca) = known_fleet();
+    let connection = door.knock(Some(&ca.device("device")), VERSIONS[1]).await.admitted().await;
+    assert!(connection.record().unwrap().is_let_in());
+    door.instances.remove(door.instance.id()).unwrap();
+    // Also where somebody still holds the instance, or a record.
+    assert_eq!(door.instance.trust().device_count(), 0);
+    assert!(!connection.record().unwrap().is_let_in());
 }
 
 #[tokio::test]

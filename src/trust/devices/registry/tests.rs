@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::*;
 use crate::certificate::CaCertificate;
+use crate::trust::devices::RegisterDeviceError;
 use crate::trust::live::LivePolicy;
 
 #[test]
@@ -37,6 +38,47 @@ fn l04_records_that_are_gone_give_their_memory_back() {
     let (kept, most) = (allocated.bytes_current, i64::try_from(allocated.bytes_max).unwrap());
     assert!(most > 3_000 * 600 && kept < most / 4, "{kept} of {most}");
     assert_eq!(kept + measure(|| drop(emptied)).bytes_current, 0);
+}
+
+/// Whoever deletes a CA changes its word, takes it out, and only then takes out what is on record under
+/// it: what was put there behind that would stay for ever.
+#[test]
+fn nothing_is_recorded_under_a_ca_that_is_deleted_meanwhile() {
+    let fleets = Fleets::of(0, 0);
+    let one = &fleets.one;
+    let new = device(one, 0);
+    let error = fleets.devices.register(&new, one, DeviceStatus::Active, || false).unwrap_err();
+    let serial = one.certificate().serial().clone();
+    assert_eq!(error, RegisterDeviceError::CaDeleted(serial.clone()));
+
+    let seen = SeenRecord { authority: Arc::clone(one), word: one.word() };
+    let standing = fleets.devices.standing(&new, one, Moment::now()).unwrap();
+    let DeviceStanding::New { order, word, moment } = standing else { panic!("{standing:?}") };
+    one.set_status(CaStatus::Inactive);
+    let refusal = fleets.devices.record(&new, &seen, (order, word, moment)).unwrap_err();
+    assert_eq!(refusal, Refusal::ChangedMeanwhile(serial));
+    fleets.devices.assert_agrees(&[]);
+}
+
+/// A thousand records are looked at each time, and some of them stay.
+#[test]
+fn expired_devices_are_found_behind_a_thousand_that_stay_and_before_them_again() {
+    let live = Arc::new(LiveIndex::new(LivePolicy::default()));
+    let limits = DeviceLimits { max_devices: 0, ..DeviceLimits::default() };
+    let Fleets { one, .. } = Fleets::of(0, 0);
+    let devices = DeviceRegistry::new(limits, live);
+    let activate = |at| {
+        let serial = device(&one, at).serial().clone();
+        devices.set_status(&one, &serial, DeviceStatus::Active).unwrap();
+    };
+    for at in 0..1_500 {
+        devices.register(&device(&one, at), &one, DeviceStatus::Inactive, || true).unwrap();
+    }
+    (1_000..1_500).for_each(activate);
+    let late = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    assert_eq!((devices.forget_expired(late), devices.forget_expired(late)), (0, 500));
+    (0..1_000).for_each(activate);
+    assert_eq!((devices.forget_expired(late), devices.len()), (1_000, 0));
 }
 
 /// Two CAs with devices on record.
