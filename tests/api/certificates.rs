@@ -58,6 +58,69 @@ fn a_directory_reads_files_anew_and_of_at_most_a_mebibyte() {
 }
 
 #[test]
+fn a_directory_reads_a_pair_as_kubernetes_mounts_it() {
+    let (root, source) = folder();
+    let [first, second] = [server(), server()];
+    let load = |name: &str| source.load(&instance("mqtt-a"), &id(name), None);
+    let shown = |name: &str| {
+        let certificate = ServerCertificate::new(&load(name).unwrap(), &provider());
+        certificate.map(|certificate| certificate.sha256())
+    };
+    // A mount: a folder for each version, a link to the one that counts, and a link to each file.
+    let mount = root.path().join("mqtt-a/mounted");
+    fs::create_dir(&mount).unwrap();
+    for (version, identity) in [("..2026_1", &first), ("..2026_2", &second)] {
+        fs::create_dir(mount.join(version)).unwrap();
+        write_pair(&mount.join(version), identity, identity);
+    }
+    link(Path::new("..2026_1"), &mount.join("..data"));
+    for file in ["tls.crt", "tls.key"] {
+        link(&Path::new("..data").join(file), &mount.join(file));
+    }
+    assert_eq!(shown("mounted"), Ok(Sha256::of(first.end_entity())));
+    link(Path::new("..2026_2"), &mount.join("..data_tmp"));
+    fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+    assert_eq!(shown("mounted"), Ok(Sha256::of(second.end_entity())));
+
+    // The same without links, and half exchanged.
+    let plain = root.path().join("mqtt-a/plain");
+    fs::create_dir(&plain).unwrap();
+    write_pair(&plain, &first, &first);
+    assert_eq!(shown("plain"), Ok(Sha256::of(first.end_entity())));
+    write_pair(&plain, &second, &first);
+    assert_eq!(shown("plain"), Err(ServerCertificateError::OtherKey));
+    fs::remove_file(plain.join("tls.key")).unwrap();
+    assert!(matches!(load("plain"), Err(SourceError::NotFound(_))));
+    // One file is asked for before a pair.
+    fs::write(root.path().join("mqtt-a/mounted.pem"), first.pem()).unwrap();
+    assert_eq!(shown("mounted"), Ok(Sha256::of(first.end_entity())));
+}
+
+#[test]
+fn a_pair_lies_in_the_instances_folder_and_is_no_file() {
+    let (root, source) = folder();
+    let load = |name: &str| source.load(&instance("mqtt-a"), &id(name), None);
+    fs::write(root.path().join("mqtt-a/file"), "no folder").unwrap();
+    assert!(matches!(load("file"), Err(SourceError::NotFound(_))));
+    let theirs = root.path().join("mqtt-b/pair");
+    fs::create_dir(&theirs).unwrap();
+    write_pair(&theirs, &server(), &server());
+    link(Path::new("../mqtt-b/pair"), &root.path().join("mqtt-a/pair"));
+    assert!(matches!(load("pair"), Err(SourceError::Outside(_))));
+    let ours = root.path().join("mqtt-a/ours");
+    fs::create_dir(&ours).unwrap();
+    link(Path::new("../../mqtt-b/pair"), &ours.join("..data"));
+    assert!(matches!(load("ours"), Err(SourceError::Outside(_))));
+}
+
+fn write_pair(folder: &Path, chain: &Identity, key: &Identity) {
+    let chain: String = chain.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
+    // As some tools write it: without an end of the last line.
+    fs::write(folder.join("tls.crt"), chain.trim_end()).unwrap();
+    fs::write(folder.join("tls.key"), key.key.serialize_pem()).unwrap();
+}
+
+#[test]
 fn a_directory_takes_regular_files_only() {
     let (root, source) = folder();
     fs::create_dir(root.path().join("mqtt-a/folder.pem")).unwrap();
