@@ -12,6 +12,7 @@ use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A DNS host name in its one canonical form: lower case, no trailing dot, A-labels only.
 ///
@@ -20,7 +21,7 @@ use std::str::FromStr;
 /// are allowed because deployed device names hold them and TLS libraries send them. The last
 /// label is never all digits, so that no name can be mistaken for an IPv4 address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostName(Box<str>);
+pub struct HostName(Arc<str>);
 
 impl HostName {
     /// The canonical text.
@@ -36,7 +37,7 @@ impl FromStr for HostName {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         check(name)?;
-        Ok(Self(name.to_ascii_lowercase().into_boxed_str()))
+        Ok(Self(name.to_ascii_lowercase().into()))
     }
 }
 

@@ -136,6 +136,10 @@ impl CertificateSource for Directory {
         CertificateMaterial::from_pem(&text, password)
             .map_err(|source| SourceError::Material { id: id.clone(), source })
     }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
 }
 
 /// Why a folder cannot serve as a [`Directory`].

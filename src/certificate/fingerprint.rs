@@ -14,10 +14,13 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
-    /// The fingerprint of these parts, one behind the other.
+    /// The fingerprint of these parts, each behind its length.
     pub(super) fn of_all(parts: &[impl AsRef<[u8]>]) -> Self {
         let whole = sha2::Sha256::new();
-        Self(parts.iter().fold(whole, |hash, part| hash.chain_update(part)).finalize().into())
+        let with = |hash: sha2::Sha256, part: &[u8]| {
+            hash.chain_update((part.len() as u64).to_be_bytes()).chain_update(part)
+        };
+        Self(parts.iter().fold(whole, |hash, part| with(hash, part.as_ref())).finalize().into())
     }
 }
 

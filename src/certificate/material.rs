@@ -7,6 +7,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::encrypted_key::EncryptedKeyError;
+use super::fingerprint::Sha256;
 use super::password::Password;
 use super::pem::{self, PemError};
 
@@ -80,6 +81,15 @@ impl CertificateMaterial {
             return Err(MaterialError::NoCertificate);
         }
         Ok(Self { chain, key: Zeroizing::new(key) })
+    }
+}
+
+impl CertificateMaterial {
+    /// The SHA-256 of chain and key, by which two materials are the same. Never shown.
+    pub(crate) fn content(&self) -> Sha256 {
+        let key: &[u8] = self.key.secret_der();
+        let parts = self.chain.iter().map(|der| &**der);
+        Sha256::of_all(&parts.chain([key]).collect::<Vec<_>>())
     }
 }
 

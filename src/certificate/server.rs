@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -28,6 +29,8 @@ pub struct ServerCertificate {
     validity: Validity,
     sha256: Sha256,
     chain_sha256: Sha256,
+    /// How many tables' graveyards hold it: see `retire`.
+    retired: AtomicUsize,
 }
 
 impl ServerCertificate {
@@ -67,6 +70,7 @@ impl ServerCertificate {
             validity: Validity::of(&x509),
             sha256: Sha256::of(end_entity),
             chain_sha256: Sha256::of_all(&material.chain),
+            retired: AtomicUsize::new(0),
             certified_key: Arc::new(certified_key),
         })
     }
@@ -113,6 +117,21 @@ impl ServerCertificate {
     /// chain. Only one key fits a chain.
     pub(crate) fn same_chain(&self, other: &Self) -> bool {
         self.chain_sha256 == other.chain_sha256
+    }
+
+    /// Called by whoever takes a reference only to let go of it once nobody else has one.
+    pub(crate) fn retire(&self) {
+        self.retired.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Called with that reference, before it is let go of.
+    pub(crate) fn unretire(&self) {
+        self.retired.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// How many hold such a reference.
+    pub(crate) fn retirements(&self) -> usize {
+        self.retired.load(Ordering::SeqCst)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where the certificates that the server shows come from.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::material::{CertificateMaterial, MaterialError};
@@ -24,6 +25,12 @@ pub trait CertificateSource: Send + Sync {
         id: &CertificateId,
         password: Option<&Password>,
     ) -> Result<CertificateMaterial, SourceError>;
+
+    /// The folder in which a change may mean that a certificate was renewed, where there is one: what
+    /// lies in `<folder>/<instance>` concerns that instance. None unless a source says otherwise.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 }
 
 impl<T: CertificateSource + ?Sized> CertificateSource for Arc<T> {
@@ -34,6 +41,10 @@ impl<T: CertificateSource + ?Sized> CertificateSource for Arc<T> {
         password: Option<&Password>,
     ) -> Result<CertificateMaterial, SourceError> {
         self.as_ref().load(instance, id, password)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.as_ref().folder()
     }
 }
 

@@ -98,6 +98,7 @@ impl SetSniConfig {
             let current = instance.sni().table();
             let from = Loading {
                 source: instances.source(),
+                shelf: instances.shelf(),
                 instance: &instance,
                 now,
                 current: current.as_deref(),

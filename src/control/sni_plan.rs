@@ -9,9 +9,9 @@ use super::sni_config::{SniConfig, SniEntry};
 use super::sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused, Warning};
 use crate::certificate::{CertificateSource, KeyType, Password, ServerCertificate};
 use crate::id::CertificateId;
-use crate::instance::Instance;
+use crate::instance::{Instance, Shelf};
 use crate::name::NamePattern;
-use crate::sni::{CertificateSet, SniMap, SniTable};
+use crate::sni::{CertificateSet, Configured, SniMap, SniTable};
 
 /// The next map of an instance, complete and checked, not yet published.
 pub(super) struct SniPlan {
@@ -44,6 +44,7 @@ impl SniPlan {
 #[derive(Clone, Copy)]
 pub(super) struct Loading<'a> {
     pub(super) source: &'a dyn CertificateSource,
+    pub(super) shelf: &'a Shelf,
     pub(super) instance: &'a Instance,
     pub(super) now: UnixTime,
     pub(super) current: Option<&'a SniTable>,
@@ -60,7 +61,7 @@ struct Planning<'a> {
 /// What came of loading a certificate; nothing, where it failed.
 struct Loaded {
     password: Option<Password>,
-    certificate: Option<Arc<ServerCertificate>>,
+    configured: Option<Configured>,
 }
 
 impl Planning<'_> {
@@ -69,24 +70,24 @@ impl Planning<'_> {
         let served = self.from.current.map(|table| table.map().default_value());
         let same = config.entries().find(|(_, entry)| entry.id == *id);
         let password = same.and_then(|(_, entry)| entry.password.as_ref());
-        let certificate = self.load(Place::Default, id, password)?;
-        self.check(Place::Default, id, &certificate, served)
-            .then(|| CertificateSet::new(id.clone(), certificate))
+        let configured = self.load(Place::Default, id, password)?;
+        self.check(Place::Default, id, configured.certificate(), served)
+            .then(|| CertificateSet::of(configured))
     }
 
     fn entries(&mut self, config: &SniConfig) -> BTreeMap<NamePattern, CertificateSet> {
         let mut names: BTreeMap<NamePattern, CertificateSet> = BTreeMap::new();
         let mut firsts: BTreeMap<(NamePattern, KeyType), usize> = BTreeMap::new();
         for (index, entry) in config.entries() {
-            let Some(certificate) = self.checked_entry(index, entry) else {
+            let Some(configured) = self.checked_entry(index, entry) else {
                 continue;
             };
             let pattern = entry.pattern.clone();
-            let key_type = certificate.key_type();
+            let key_type = configured.certificate().key_type();
             let first = *firsts.entry((pattern.clone(), key_type)).or_insert(index);
             let set = match names.get(&pattern) {
-                None => Ok(CertificateSet::new(entry.id.clone(), certificate)),
-                Some(set) => set.with(entry.id.clone(), certificate),
+                None => Ok(CertificateSet::of(configured)),
+                Some(set) => set.with_configured(configured),
             };
             match set {
                 Ok(set) => drop(names.insert(pattern, set)),
@@ -99,16 +100,17 @@ impl Planning<'_> {
         names
     }
 
-    fn checked_entry(&mut self, index: usize, entry: &SniEntry) -> Option<Arc<ServerCertificate>> {
+    fn checked_entry(&mut self, index: usize, entry: &SniEntry) -> Option<Configured> {
         let place = Place::Entry(index);
         let current = self.from.current.map(SniTable::map);
         let served = current.and_then(|map| map.get(&entry.pattern));
-        let certificate = self.load(place, &entry.id, entry.password.as_ref())?;
+        let configured = self.load(place, &entry.id, entry.password.as_ref())?;
+        let certificate = configured.certificate();
         if !certificate.is_for(&entry.pattern) {
             let warning = Warning::NotCovered(entry.pattern.clone());
             self.warnings.push(EntryWarning { place, warning });
         }
-        self.check(place, &entry.id, &certificate, served).then_some(certificate)
+        self.check(place, &entry.id, certificate, served).then_some(configured)
     }
 
     fn load(
@@ -116,22 +118,23 @@ impl Planning<'_> {
         place: Place,
         id: &CertificateId,
         password: Option<&Password>,
-    ) -> Option<Arc<ServerCertificate>> {
+    ) -> Option<Configured> {
         let fault = match self.loaded.get(id) {
             Some(loaded) if loaded.password.as_ref() != password => {
                 EntryFault::OtherPassword(id.clone())
             }
-            Some(Loaded { certificate: Some(certificate), .. }) => {
-                return Some(Arc::clone(certificate));
-            }
-            Some(Loaded { certificate: None, .. }) => EntryFault::Unusable(id.clone()),
+            Some(Loaded { configured: Some(configured), .. }) => return Some(configured.clone()),
+            Some(Loaded { configured: None, .. }) => EntryFault::Unusable(id.clone()),
             None => {
-                let result = self.from.load(id, password);
-                let certificate = result.as_ref().ok().cloned();
+                let result = self
+                    .from
+                    .load(id, password)
+                    .map(|certificate| Configured::new(id.clone(), certificate, password.cloned()));
+                let configured = result.as_ref().ok().cloned();
                 let password = password.cloned();
-                self.loaded.insert(id.clone(), Loaded { password, certificate });
+                self.loaded.insert(id.clone(), Loaded { password, configured });
                 match result {
-                    Ok(certificate) => return Some(certificate),
+                    Ok(configured) => return Some(configured),
                     Err(fault) => fault,
                 }
             }
@@ -178,12 +181,14 @@ impl Loading<'_> {
         password: Option<&Password>,
     ) -> Result<Arc<ServerCertificate>, EntryFault> {
         let material = self.source.load(self.instance.id(), id, password)?;
-        let loaded = ServerCertificate::new(&material, self.instance.provider())
+        let loaded = self
+            .shelf
+            .take(&material, self.instance.provider())
             .map_err(|source| EntryFault::Certificate { id: id.clone(), source })?;
         let served = self.current.and_then(|table| table.certificate(id));
         Ok(match served {
             Some(served) if served.same_chain(&loaded) => Arc::clone(served),
-            _ => Arc::new(loaded),
+            _ => loaded,
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::broadcast::{Receiver, Sender, channel};
 
 use super::stats::Outcome;
 use crate::certificate::SerialNumber;
-use crate::id::InstanceId;
+use crate::id::{CertificateId, InstanceId};
 use crate::trust::{CaStatus, DeviceStatus, Ended, Refusal};
 
 /// Something that happened in one of a set's instances.
@@ -87,6 +87,16 @@ pub enum Event {
         /// Which of its certificate maps is in force now, as
         /// [`SniTable::generation`](crate::sni::SniTable::generation) counts them.
         generation: u64,
+    },
+    /// A certificate could not be renewed; what was served still is. Told once for each reason, not
+    /// with each attempt.
+    CertificateNotRenewed {
+        /// The instance.
+        instance: InstanceId,
+        /// The certificate.
+        certificate_id: CertificateId,
+        /// Why.
+        reason: String,
     },
     /// An instance was removed.
     InstanceRemoved {

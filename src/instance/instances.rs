@@ -12,6 +12,7 @@ use rustls::{CipherSuite, SignatureScheme};
 use super::claims::{ClaimError, Claims};
 use super::events::{Announcer, Event, Events};
 use super::route::{NoRoute, Route};
+use super::shelf::Shelf;
 use super::spec::InstanceSpec;
 use super::stats::{Counters, Stats};
 use super::tenant::Instance;
@@ -33,6 +34,7 @@ struct Shared {
     /// The provider's.
     suites: Suites,
     source: Box<dyn CertificateSource>,
+    shelf: Shelf,
     clock: Arc<dyn TimeProvider>,
     counters: Arc<Counters>,
     announcer: Arc<Announcer>,
@@ -58,6 +60,7 @@ impl Instances {
             suites: Suites::of(&provider),
             provider,
             source: Box::new(source),
+            shelf: Shelf::default(),
             clock,
             counters: Arc::default(),
             announcer: Arc::default(),
@@ -194,8 +197,7 @@ impl Instances {
     /// embedder's own.
     pub fn sweep(&self) {
         // Not while the set is looked at: a sweep may take a while.
-        let all: Vec<_> = self.0.by_id.iter().map(|instance| Arc::clone(&instance)).collect();
-        for instance in all {
+        for instance in self.all() {
             instance.sweep();
         }
     }
@@ -206,6 +208,15 @@ impl Instances {
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.0.counters
+    }
+
+    /// All instances at this moment.
+    pub(super) fn all(&self) -> Vec<Arc<Instance>> {
+        self.0.by_id.iter().map(|instance| Arc::clone(&instance)).collect()
+    }
+
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.0.shelf
     }
 
     pub(crate) fn source(&self) -> &dyn CertificateSource {

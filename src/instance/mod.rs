@@ -12,22 +12,28 @@ mod handshake;
 mod instances;
 mod own_handshake;
 mod rate;
+mod renewal;
 mod route;
+mod shelf;
 mod spec;
 mod stats;
 mod tenant;
+mod watch;
 
 pub use admission::Admission;
 pub use events::{Event, Events};
 pub use instances::{CreateError, Instances};
 pub use own_handshake::Handshake;
+pub use renewal::{FailedRenewal, Renewal, RenewalError, RenewalFault};
 pub use route::Route;
 pub use spec::{Edition, InstanceSpec};
 pub use stats::{Outcome, Stats};
 pub use tenant::Instance;
+pub use watch::{Watch, WatchError};
 
 pub(crate) use claims::ClaimError;
 pub(crate) use events::Announcer;
 pub(crate) use handshake::{HandshakeContext, went_unanswered};
 pub(crate) use route::NoRoute;
+pub(crate) use shelf::Shelf;
 pub(crate) use stats::Counters;

@@ -12,9 +12,10 @@ use rustls_pki_types::UnixTime;
 
 use super::events::{Announcer, Event};
 use super::rate::Rate;
+use super::renewal::{FailedRenewal, Renewals};
 use super::spec::{Edition, InstanceSpec};
 use super::stats::Counters;
-use crate::id::{AccountId, InstanceId, Region};
+use crate::id::{AccountId, CertificateId, InstanceId, Region};
 use crate::name::HostName;
 use crate::sni::{SniPublisher, SniResolver, StillHeld};
 use crate::trust::{
@@ -44,6 +45,7 @@ pub struct Instance {
     config_with_alpn: Arc<ServerConfig>,
     /// Held while the next certificate map is made, so that of two changes one sees the other.
     sni_publisher: Mutex<SniPublisher>,
+    renewals: Renewals,
     provider: Arc<CryptoProvider>,
     clock: Arc<dyn TimeProvider>,
     counters: Arc<Counters>,
@@ -98,6 +100,7 @@ impl Instance {
             config: Arc::new(config),
             config_with_alpn: Arc::new(config_with_alpn),
             sni_publisher: Mutex::new(sni_publisher),
+            renewals: Renewals::default(),
             provider,
             clock,
             counters,
@@ -265,6 +268,21 @@ impl Instance {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Why the certificate under this id could not be renewed when its source was last asked; `None`
+    /// where it could, or is not served.
+    pub fn failed_renewal(&self, id: &CertificateId) -> Option<FailedRenewal> {
+        self.renewals.failure(id)
+    }
+
+    /// How often a certificate could not be renewed, each attempt counted.
+    pub fn failed_renewals(&self) -> u64 {
+        self.renewals.count()
+    }
+
+    pub(crate) fn renewals(&self) -> &Renewals {
+        &self.renewals
     }
 
     /// The time by the instance's clock; `None` where the clock fails.

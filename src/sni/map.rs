@@ -73,6 +73,25 @@ impl<T> SniMap<T> {
         choose(default).map(|chosen| (Rule::Default, chosen))
     }
 
+    /// The same table with other values where `replace` has one; names are shared between both.
+    pub fn replace_values(&self, replace: impl Fn(&T) -> Option<T>) -> Self
+    where
+        T: Clone,
+    {
+        let Tables { exact, wildcard, default } = self.0.as_ref();
+        let renew = |table: &HashMap<HostName, T>| {
+            let mut table = table.clone();
+            for value in table.values_mut() {
+                if let Some(next) = replace(value) {
+                    *value = next;
+                }
+            }
+            table
+        };
+        let default = replace(default).unwrap_or_else(|| default.clone());
+        Self(Arc::new(Tables { exact: renew(exact), wildcard: renew(wildcard), default }))
+    }
+
     /// The value that answers where no pattern does.
     pub fn default_value(&self) -> &T {
         &self.0.default

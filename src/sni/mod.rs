@@ -22,4 +22,4 @@ pub use retired::StillHeld;
 pub use table::{CertificateSet, Selection, SniTable, select};
 
 pub(crate) use resolver::{Pinned, went_unanswered};
-pub(crate) use table::Only;
+pub(crate) use table::{Configured, Only};

@@ -19,14 +19,14 @@ use crate::certificate::ServerCertificate;
 pub(super) struct Retired {
     tables: Vec<Arc<SniTable>>,
     /// By address: each once, under however many ids and in however many tables it was served.
-    certificates: HashMap<usize, Arc<ServerCertificate>>,
+    certificates: HashMap<usize, Grave>,
 }
 
 impl Retired {
     /// Takes over what `current` replaced. Costs in proportion to the certificates of both.
     pub(super) fn take_over(&mut self, replaced: Arc<SniTable>, current: &SniTable) {
         for certificate in replaced.certificates() {
-            self.certificates.insert(address(certificate), Arc::clone(certificate));
+            self.certificates.entry(address(certificate)).or_insert_with(|| Grave::of(certificate));
         }
         // Also those that come back from an earlier table: what is served is not retired.
         for certificate in current.certificates() {
@@ -42,7 +42,7 @@ impl Retired {
             self.tables.shrink_to_fit();
         }
         if !self.certificates.is_empty() {
-            self.certificates.retain(|_, certificate| is_held(certificate));
+            self.certificates.retain(|_, grave| is_held(&grave.0));
             self.certificates.shrink_to_fit();
         }
         StillHeld { tables: self.tables.len(), certificates: self.certificates.len() }
@@ -68,9 +68,26 @@ impl StillHeld {
     }
 }
 
-/// Whether anyone but us holds a certificate, or the part of it that rustls holds in a handshake.
+/// A reference that is there to be the last one.
+struct Grave(Arc<ServerCertificate>);
+
+impl Grave {
+    fn of(certificate: &Arc<ServerCertificate>) -> Self {
+        certificate.retire();
+        Self(Arc::clone(certificate))
+    }
+}
+
+impl Drop for Grave {
+    fn drop(&mut self) {
+        self.0.unretire();
+    }
+}
+
+/// Whether anyone holds a certificate but those who wait to let go of it, or the part of it that
+/// rustls holds in a handshake. Several instances may have served one and wait for each other.
 fn is_held(certificate: &Arc<ServerCertificate>) -> bool {
-    if Arc::strong_count(certificate) > 1 {
+    if Arc::strong_count(certificate) > certificate.retirements() {
         return true;
     }
     // Who took the key out of a certificate and then let go of that must be seen to hold the key.

@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 
 use super::map::{Rule, SniMap};
 use super::offer::{Offer, SchemeSet, Suitability};
-use crate::certificate::{KeyType, ServerCertificate};
+use crate::certificate::{KeyType, Password, ServerCertificate};
 use crate::id::CertificateId;
 
 /// Chooses the certificate for a client: by the name first (exact, wildcard, default), then among
@@ -71,7 +71,12 @@ enum Certificates {
 impl CertificateSet {
     /// A set of one.
     pub fn new(id: CertificateId, certificate: Arc<ServerCertificate>) -> Self {
-        Self(Certificates::One(Shown::new(id, certificate)))
+        Self::of(Configured::new(id, certificate, None))
+    }
+
+    /// A set of one that was configured, perhaps for other names as well.
+    pub(crate) fn of(configured: Configured) -> Self {
+        Self(Certificates::One(configured.0))
     }
 
     /// The set with one more certificate.
@@ -84,7 +89,14 @@ impl CertificateSet {
         id: CertificateId,
         certificate: Arc<ServerCertificate>,
     ) -> Result<Self, CertificateId> {
-        let added = Shown::new(id, certificate);
+        self.with_configured(Configured::new(id, certificate, None))
+    }
+
+    /// The same with one that was configured.
+    pub(crate) fn with_configured(
+        &self,
+        Configured(added): Configured,
+    ) -> Result<Self, CertificateId> {
         let same_type = |shown: &&Shown| shown.key_type() == added.key_type();
         if let Some(other) = self.all().iter().find(same_type) {
             return Err(other.named.id.clone());
@@ -98,6 +110,23 @@ impl CertificateSet {
     /// Each certificate with its id, the preferred one first.
     pub fn certificates(&self) -> impl Iterator<Item = (&CertificateId, &Arc<ServerCertificate>)> {
         self.all().iter().map(|shown| (&shown.named.id, &shown.named.certificate))
+    }
+
+    /// The set with other certificates under the same ids; `None` where none of its own has another.
+    pub(crate) fn renewed(&self, renewed: &HashMap<CertificateId, Configured>) -> Option<Self> {
+        let mut all = self.all().to_vec();
+        let mut changed = false;
+        for shown in &mut all {
+            if let Some(Configured(next)) = renewed.get(&shown.named.id) {
+                *shown = next.clone();
+                changed = true;
+            }
+        }
+        let several = |all: Vec<Shown>| Certificates::Several(all.into());
+        changed.then(|| match <[Shown; 1]>::try_from(all) {
+            Ok([only]) => Self(Certificates::One(only)),
+            Err(all) => Self(several(all)),
+        })
     }
 
     fn all(&self) -> &[Shown] {
@@ -167,17 +196,41 @@ struct Shown {
 struct Named {
     id: CertificateId,
     certificate: Arc<ServerCertificate>,
+    /// What opens its key, for when it is loaded anew.
+    password: Option<Password>,
+}
+
+/// A certificate under its id, as it goes into the set of each name for which it is configured.
+#[derive(Clone)]
+pub(crate) struct Configured(Shown);
+
+impl Configured {
+    pub(crate) fn new(
+        id: CertificateId,
+        certificate: Arc<ServerCertificate>,
+        password: Option<Password>,
+    ) -> Self {
+        Self(Shown {
+            schemes: SchemeSet::of(certificate.schemes()),
+            certified_key: Arc::clone(certificate.certified_key()),
+            named: Arc::new(Named { id, certificate, password }),
+        })
+    }
+
+    pub(crate) fn id(&self) -> &CertificateId {
+        &self.0.named.id
+    }
+
+    pub(crate) fn certificate(&self) -> &Arc<ServerCertificate> {
+        &self.0.named.certificate
+    }
+
+    pub(crate) fn password(&self) -> Option<&Password> {
+        self.0.named.password.as_ref()
+    }
 }
 
 impl Shown {
-    fn new(id: CertificateId, certificate: Arc<ServerCertificate>) -> Self {
-        Self {
-            schemes: SchemeSet::of(certificate.schemes()),
-            certified_key: Arc::clone(certificate.certified_key()),
-            named: Arc::new(Named { id, certificate }),
-        }
-    }
-
     fn key_type(&self) -> KeyType {
         self.named.certificate.key_type()
     }
@@ -190,10 +243,11 @@ impl fmt::Debug for Shown {
 }
 
 impl PartialEq for Shown {
-    /// Equal where nobody outside could tell them apart.
+    /// Equal where nobody could tell them apart, now or when they are loaded anew.
     fn eq(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.named, &other.named);
         ours.id == theirs.id
+            && ours.password == theirs.password
             && (Arc::ptr_eq(&ours.certificate, &theirs.certificate)
                 || ours.certificate.same_chain(&theirs.certificate))
     }
@@ -205,13 +259,18 @@ pub struct SniTable {
     resolver: u64,
     map: SniMap<CertificateSet>,
     generation: u64,
-    by_id: HashMap<CertificateId, Arc<ServerCertificate>>,
+    by_id: HashMap<CertificateId, Configured>,
 }
 
 impl SniTable {
     pub(crate) fn new(resolver: u64, map: SniMap<CertificateSet>, generation: u64) -> Self {
-        let certificates = map.values().flat_map(CertificateSet::certificates);
-        let by_id = certificates.map(|(id, shown)| (id.clone(), Arc::clone(shown))).collect();
+        let mut by_id = HashMap::default();
+        for shown in map.values().flat_map(CertificateSet::all) {
+            // Most names share theirs with others: an id is cloned once.
+            if !by_id.contains_key(&shown.named.id) {
+                by_id.insert(shown.named.id.clone(), Configured(shown.clone()));
+            }
+        }
         Self { resolver, map, generation, by_id }
     }
 
@@ -232,11 +291,16 @@ impl SniTable {
 
     /// The certificate that is served under this id, for whatever name.
     pub fn certificate(&self, id: &CertificateId) -> Option<&Arc<ServerCertificate>> {
-        self.by_id.get(id)
+        self.by_id.get(id).map(Configured::certificate)
     }
 
     /// Every certificate, once for each id under which it is served.
     pub(super) fn certificates(&self) -> impl Iterator<Item = &Arc<ServerCertificate>> {
+        self.by_id.values().map(Configured::certificate)
+    }
+
+    /// Every certificate, once for each id, in no order.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = &Configured> {
         self.by_id.values()
     }
 }

@@ -42,6 +42,7 @@ mod registration;
 mod registration_check;
 mod registry;
 mod removal;
+mod renewal;
 mod resumption;
 mod revocation;
 mod revocation_gate;

@@ -1,0 +1,256 @@
+//! Certificates that are renewed where they come from, without an operation.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::HashMap;
+use rustls_pki_types::UnixTime;
+
+use super::events::Event;
+use super::instances::Instances;
+use super::tenant::Instance;
+use crate::certificate::{ServerCertificate, ServerCertificateError, SourceError, Validity};
+use crate::id::{CertificateId, InstanceId};
+use crate::sni::{CertificateSet, Configured, SniTable};
+
+/// What loading an instance's certificates anew came to.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Renewal {
+    /// The certificates that are served anew, in the order of their ids.
+    pub renewed: Vec<CertificateId>,
+    /// Those that could not be loaded, or should not be served: what was served still is.
+    pub failed: Vec<RenewalError>,
+}
+
+impl Renewal {
+    /// Whether nothing has changed, and nothing has failed.
+    pub fn is_empty(&self) -> bool {
+        self.renewed.is_empty() && self.failed.is_empty()
+    }
+}
+
+/// Why a certificate was not renewed.
+#[derive(Debug, thiserror::Error)]
+#[error("certificate {id} is not renewed")]
+pub struct RenewalError {
+    /// Which certificate.
+    pub id: CertificateId,
+    /// What is wrong.
+    #[source]
+    pub fault: RenewalFault,
+}
+
+/// What keeps a certificate from taking its predecessor's place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenewalFault {
+    /// It is not to be had from its source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// It is there, and cannot be shown.
+    #[error(transparent)]
+    Certificate(#[from] ServerCertificateError),
+    /// It has expired.
+    #[error("it has expired")]
+    Expired(Validity),
+    /// It is not valid yet: it is taken once it is.
+    #[error("it is not valid yet")]
+    NotYetValid(Validity),
+    /// A name for which it is configured has another certificate with a key of the same type.
+    #[error("its key is of the type of another certificate beside it")]
+    KeyTypeTaken,
+}
+
+impl Instances {
+    /// Asks the source for every certificate that any instance serves, and has each instance serve
+    /// what has changed, in one step of its own and without an operation. What cannot be loaded, or
+    /// should not be shown, leaves in force what is served. Tells of the instances of which there is
+    /// something to tell.
+    ///
+    /// For when certificates were renewed behind their ids; [`watch`](Self::watch) calls it by itself.
+    /// Tickets stay good. Blocks while it reads: in async code wrap it in `spawn_blocking`.
+    pub fn reload(&self) -> Vec<(InstanceId, Renewal)> {
+        let told = self.all().into_iter().map(|instance| {
+            let renewal = self.renew(&instance, Failing::ForGood);
+            (instance.id().clone(), renewal)
+        });
+        told.filter(|(_, renewal)| !renewal.is_empty()).collect()
+    }
+
+    /// The same for one instance. `None` where there is none with this id.
+    pub fn reload_instance(&self, id: &InstanceId) -> Option<Renewal> {
+        self.get(id).map(|instance| self.renew(&instance, Failing::ForGood))
+    }
+
+    pub(super) fn renew(&self, instance: &Arc<Instance>, failing: Failing) -> Renewal {
+        let mut publisher = instance.sni_publisher();
+        let Some(current) = instance.sni().table() else { return Renewal::default() };
+        let (mut renewed, mut failed) = self.load_anew(instance, &current);
+        for id in clashes(&current, &renewed) {
+            renewed.remove(&id);
+            failed.push(RenewalError { id, fault: RenewalFault::KeyTypeTaken });
+        }
+        let mut ids: Vec<_> = renewed.keys().cloned().collect();
+        ids.sort_unstable();
+        failed.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        if !renewed.is_empty() {
+            let map = current.map().replace_values(|set| set.renewed(&renewed));
+            // Its names are its own already, unless it was removed.
+            let Ok(table) = self.publish(instance, &mut publisher, map) else {
+                return Renewal::default();
+            };
+            let generation = table.generation();
+            tracing::info!(instance = %instance.id(), certificates = ?ids, generation, "renewed");
+            instance.announce(|instance| Event::CertificatesChanged { instance, generation });
+        }
+        if failed.is_empty() || failing == Failing::ForGood {
+            instance.renewals().note(instance, &current, &failed);
+        }
+        Renewal { renewed: ids, failed }
+    }
+
+    /// What has changed at the source since it was loaded.
+    fn load_anew(
+        &self,
+        instance: &Instance,
+        current: &SniTable,
+    ) -> (HashMap<CertificateId, Configured>, Vec<RenewalError>) {
+        let (mut renewed, mut failed) = (HashMap::default(), vec![]);
+        let now = instance.now();
+        for served in current.configured() {
+            let id = served.id();
+            match self.load_certificate(instance, served).and_then(|it| check(it, served, now)) {
+                Ok(Some(certificate)) => {
+                    let password = served.password().cloned();
+                    renewed.insert(id.clone(), Configured::new(id.clone(), certificate, password));
+                }
+                Ok(None) => {}
+                Err(fault) => failed.push(RenewalError { id: id.clone(), fault }),
+            }
+        }
+        (renewed, failed)
+    }
+
+    fn load_certificate(
+        &self,
+        instance: &Instance,
+        served: &Configured,
+    ) -> Result<Arc<ServerCertificate>, RenewalFault> {
+        let material = self.source().load(instance.id(), served.id(), served.password())?;
+        Ok(self.shelf().take(&material, instance.provider())?)
+    }
+}
+
+/// How a failure to renew counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// Not at all: it may come right by itself.
+    ForNow,
+    /// It is counted and told.
+    ForGood,
+}
+
+/// What is to take the place of what is served: `None` where it is that.
+fn check(
+    loaded: Arc<ServerCertificate>,
+    served: &Configured,
+    now: Option<UnixTime>,
+) -> Result<Option<Arc<ServerCertificate>>, RenewalFault> {
+    let validity = loaded.validity();
+    if loaded.same_chain(served.certificate()) {
+        Ok(None)
+    } else if now.is_some_and(|now| validity.is_expired(now)) {
+        Err(RenewalFault::Expired(validity))
+    } else if now.is_some_and(|now| validity.is_early(now)) {
+        Err(RenewalFault::NotYetValid(validity))
+    } else {
+        Ok(Some(loaded))
+    }
+}
+
+/// Those that would stand beside another one of the same key type.
+fn clashes(current: &SniTable, renewed: &HashMap<CertificateId, Configured>) -> Vec<CertificateId> {
+    let changed: Vec<_> = current
+        .configured()
+        .filter_map(|served| {
+            let next = renewed.get(served.id())?.certificate().key_type();
+            (next != served.certificate().key_type()).then(|| served.id().clone())
+        })
+        .collect();
+    if changed.is_empty() {
+        return vec![];
+    }
+    let beside_others = |id: &CertificateId| {
+        let mut several = current.map().values().filter(|set| set.certificates().count() > 1);
+        several.any(|set: &CertificateSet| set.certificates().any(|(known, _)| known == id))
+    };
+    changed.into_iter().filter(beside_others).collect()
+}
+
+/// What could not be renewed, by its id, and how often that happened.
+#[derive(Debug, Default)]
+pub(crate) struct Renewals(Mutex<Failures>);
+
+#[derive(Debug, Default)]
+struct Failures {
+    standing: BTreeMap<CertificateId, FailedRenewal>,
+    count: u64,
+}
+
+/// A certificate that could not be renewed when it was last looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedRenewal {
+    /// Since when, by the instance's clock; `None` where the clock failed.
+    pub since: Option<UnixTime>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Renewals {
+    /// Notes what failed now; what is not among it is good again. Tells of what was not known.
+    fn note(&self, instance: &Instance, current: &SniTable, failed: &[RenewalError]) {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.count += failed.len() as u64;
+        let before = std::mem::take(&mut failures.standing);
+        for RenewalError { id, fault } in failed {
+            let reason = with_causes(fault);
+            let known = before.get(id).filter(|known| known.reason == reason);
+            let failure = known.cloned().unwrap_or_else(|| {
+                tracing::warn!(instance = %instance.id(), certificate = %id, %reason, "not renewed");
+                instance.announce(|instance| Event::CertificateNotRenewed {
+                    instance,
+                    certificate_id: id.clone(),
+                    reason: reason.clone(),
+                });
+                FailedRenewal { since: instance.now(), reason }
+            });
+            if current.certificate(id).is_some() {
+                failures.standing.insert(id.clone(), failure);
+            }
+        }
+    }
+
+    /// Why this certificate could not be renewed when it was last looked at.
+    pub(crate) fn failure(&self, id: &CertificateId) -> Option<FailedRenewal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).standing.get(id).cloned()
+    }
+
+    /// How many attempts failed.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

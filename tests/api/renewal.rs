@@ -1,0 +1,359 @@
+//! Certificates that are renewed where they come from are served without an operation.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtls::certificate::{CertificateSource, SourceError};
+use mqtls::instance::{RenewalFault, WatchError};
+use mqtls::{
+    Caller, CertificateId, Directory, Event, Events, Instance, InstanceSpec, Instances, Memory,
+    SetSniConfig, Sha256,
+};
+use rustls::SignatureScheme;
+use tempfile::TempDir;
+
+use crate::support::{Door, Identity, NOW, TestCa, VERSIONS, client, date, key, provider, rsa_key};
+
+fn shown(instance: &Instance, name: &str) -> Sha256 {
+    let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256];
+    let suites = provider().cipher_suites.iter().map(|suite| suite.suite()).collect::<Vec<_>>();
+    instance.sni().explain(Some(name), &schemes, &suites).unwrap().certificate.sha256()
+}
+
+fn sha256(identity: &Identity) -> Sha256 {
+    Sha256::of(identity.end_entity())
+}
+
+fn id(text: &str) -> CertificateId {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_for_all_of_its_names_in_one_step() {
+    let door = Door::open();
+    let [first, second] = [(); 2].map(|()| door.server_ca.server(&["*.a.test", "b.test"]));
+    door.put("one", &first);
+    let config = "x.a.test#one;*.a.test#one;b.test#one;c.test#default";
+    let before = door.set_sni("default", config).unwrap().generation;
+    let other = shown(&door.instance, "c.test");
+    let mut events = door.instances.events();
+    assert_eq!(door.instances.reload().len(), 0, "nothing has changed");
+    assert_eq!(door.instance.sni().table().unwrap().generation(), before);
+
+    door.put("one", &second);
+    let table = door.instance.sni().table().unwrap();
+    let told = door.instances.reload();
+    let [(instance, renewal)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((instance, &renewal.renewed[..]), (door.instance.id(), &[id("one")][..]));
+    assert!(renewal.failed.is_empty());
+    for name in ["x.a.test", "y.a.test", "b.test"] {
+        assert_eq!(shown(&door.instance, name), sha256(&second), "{name}");
+    }
+    assert_eq!(shown(&door.instance, "c.test"), other);
+    assert_eq!(door.instance.sni().table().unwrap().generation(), before + 1);
+    let generation = before + 1;
+    let changed = Event::CertificatesChanged { instance: door.instance.id().clone(), generation };
+    assert_eq!(events.try_next(), Some(changed));
+    // A table that is held from before answers as it did.
+    assert_eq!(table.certificate(&id("one")).unwrap().sha256(), sha256(&first));
+    drop(table);
+    assert!(door.instance.sweep().unwrap().is_empty(), "the old key is freed");
+    // The same configuration as before changes nothing, and keeps what was renewed.
+    assert_eq!(door.set_sni("default", config).unwrap().generation, generation);
+    assert_eq!(shown(&door.instance, "b.test"), sha256(&second));
+}
+
+#[tokio::test]
+async fn r06_tickets_survive_a_renewal() {
+    for version in VERSIONS {
+        let (door, ca) = (Door::open(), TestCa::root("fleet"));
+        door.register(&ca, mqtls::CaStatus::Active).unwrap();
+        let config = client(Some(&ca.device("device")), version);
+        let first = door.visit(config.clone(), "localhost").await;
+        drop(first.admitted().await);
+        door.put("default", &door.server_ca.server(&["localhost"]));
+        assert_eq!(door.instances.reload().len(), 1);
+        let again = door.visit(config, "localhost").await.admitted().await;
+        assert!(again.is_resumed());
+    }
+}
+
+#[test]
+fn what_cannot_be_served_leaves_in_force_what_is() {
+    type Change = fn(&Door);
+    type Fault = fn(&RenewalFault) -> bool;
+    let cases: [(&str, Change, Fault); 4] = [
+        (
+            "gone",
+            |door| assert!(door.source.remove(door.instance.id(), &id("one"))),
+            |fault| matches!(fault, RenewalFault::Source(SourceError::NotFound(_))),
+        ),
+        (
+            "with another one's key",
+            |door| {
+                let [one, other] = [(); 2].map(|()| door.server_ca.server(&["one.test"]));
+                door.put("one", &Identity { chain: one.chain, key: other.key });
+            },
+            |fault| matches!(fault, RenewalFault::Certificate(_)),
+        ),
+        (
+            "expired",
+            |door| put_valid(door, NOW - 100, NOW - 1),
+            |fault| matches!(fault, RenewalFault::Expired(_)),
+        ),
+        (
+            "not valid yet",
+            |door| put_valid(door, NOW + 1, NOW + 100),
+            |fault| matches!(fault, RenewalFault::NotYetValid(_)),
+        ),
+    ];
+    for (case, change, is_expected) in cases {
+        let door = Door::open();
+        let [one, two] = ["one", "two"].map(|name| door.server_ca.server(&[name]));
+        door.put("one", &one);
+        door.put("two", &two);
+        door.set_sni("default", "one.test#one;two.test#two").unwrap();
+        let mut events = door.instances.events();
+        change(&door);
+        let renewed = door.server_ca.server(&["two.test"]);
+        door.put("two", &renewed);
+        let told = door.instances.reload();
+        let [(_, renewal)] = &told[..] else { panic!("{case}") };
+        assert_eq!(renewal.renewed, [id("two")], "{case}: one fault keeps no other back");
+        let [failed] = &renewal.failed[..] else { panic!("{case}") };
+        assert_eq!(failed.id, id("one"));
+        assert!(is_expected(&failed.fault), "{case}: {:?}", failed.fault);
+        assert_eq!(shown(&door.instance, "one.test"), sha256(&one), "{case}");
+        assert_eq!(shown(&door.instance, "two.test"), sha256(&renewed), "{case}");
+        let standing = door.instance.failed_renewal(&id("one")).unwrap();
+        assert!(standing.reason.starts_with(&failed.fault.to_string()), "{}", standing.reason);
+        assert_eq!(door.instance.failed_renewals(), 1);
+        assert!(matches!(events.try_next(), Some(Event::CertificatesChanged { .. })));
+        assert!(matches!(events.try_next(), Some(Event::CertificateNotRenewed { .. })));
+
+        // Each attempt counts, and one that says nothing new is not told.
+        door.clock.set(NOW + 10);
+        door.instances.reload();
+        if case == "not valid yet" {
+            assert_eq!(door.instance.failed_renewal(&id("one")), None, "it is valid now");
+            continue;
+        }
+        assert_eq!(door.instance.failed_renewals(), 2);
+        assert_eq!(door.instance.failed_renewal(&id("one")), Some(standing), "since then");
+        assert_eq!(events.try_next(), None);
+        door.put("one", &one);
+        assert!(door.instances.reload().is_empty());
+        assert_eq!(door.instance.failed_renewal(&id("one")), None);
+    }
+}
+
+fn put_valid(door: &Door, from: u64, until: u64) {
+    let key = key(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let server = door.server_ca.server_over(key, &["one.test"], |params| {
+        params.not_before = date(from);
+        params.not_after = date(until);
+    });
+    door.put("one", &server);
+}
+
+#[test]
+fn of_two_certificates_of_a_name_neither_takes_the_others_type_of_key() {
+    let door = Door::open();
+    let rsa = door.server_ca.server_over(rsa_key(), &["a.test"], |_| {});
+    let ecdsa = door.server_ca.server(&["a.test"]);
+    door.put("rsa", &rsa);
+    door.put("ecdsa", &ecdsa);
+    door.set_sni("default", "a.test#rsa;a.test#ecdsa").unwrap();
+    let generation = door.instance.sni().table().unwrap().generation();
+    door.put("rsa", &door.server_ca.server(&["a.test"]));
+    let told = door.instances.reload();
+    assert!(matches!(told[0].1.failed[0].fault, RenewalFault::KeyTypeTaken));
+    assert_eq!(door.instance.sni().table().unwrap().generation(), generation);
+    // Alone under its names it may have any.
+    door.set_sni("default", "a.test#ecdsa").unwrap();
+    door.put("ecdsa", &rsa);
+    assert_eq!(door.instances.reload()[0].1.renewed, [id("ecdsa")]);
+    assert_eq!(shown(&door.instance, "a.test"), sha256(&rsa));
+}
+
+#[test]
+fn an_instance_without_a_map_has_nothing_to_renew_and_one_that_is_gone_is_not_there() {
+    let door = Door::unconfigured_as(|spec| spec, provider());
+    assert!(door.instances.reload().is_empty());
+    assert!(door.instances.reload_instance(door.instance.id()).unwrap().is_empty());
+    assert!(door.instances.reload_instance(&"nobody".parse().unwrap()).is_none());
+}
+
+#[test]
+fn a_thousand_names_and_instances_share_one_certificate() {
+    let door = Door::open();
+    let one = door.server_ca.server(&["*.test"]);
+    door.put("one", &one);
+    let names: String = (0..1000).map(|at| format!("n{at}.test#one;")).collect();
+    door.set_sni("default", &names).unwrap();
+    let others: Vec<_> = (0..20).map(|at| door.beside(&format!("other-{at}"))).collect();
+    let served = |instance: &Instance| {
+        let table = instance.sni().table().unwrap();
+        Arc::clone(table.certificate(&id("one")).unwrap())
+    };
+    for other in &others {
+        other.put("one", &one);
+        other.set_sni("one", "").unwrap();
+        assert!(Arc::ptr_eq(&served(&other.instance), &served(&door.instance)));
+    }
+    // Renewed everywhere, it is freed when the last has let go of it.
+    let weak = Arc::downgrade(&served(&door.instance));
+    let next = door.server_ca.server(&["*.test"]);
+    for door in others.iter().chain([&door]) {
+        door.put("one", &next);
+    }
+    assert_eq!(door.instances.reload().len(), 21);
+    door.instances.sweep();
+    door.instances.sweep();
+    assert!(weak.upgrade().is_none());
+    assert!(Arc::ptr_eq(&served(&others[0].instance), &served(&door.instance)));
+}
+
+/// A set whose certificates lie in a folder, and one instance of it.
+struct House {
+    root: TempDir,
+    instances: Instances,
+    instance: Arc<Instance>,
+    events: Events,
+    ca: TestCa,
+}
+
+impl House {
+    fn with(write: impl FnOnce(&Path, &Identity)) -> (Self, Identity) {
+        let root = TempDir::new().unwrap();
+        let folder = root.path().join("mqtt-test");
+        fs::create_dir(&folder).unwrap();
+        let ca = TestCa::root("server CA");
+        let first = ca.server(&["localhost"]);
+        write(&folder, &first);
+        let instances = Instances::new(provider(), Directory::open(root.path()).unwrap());
+        let instance = instances.create(InstanceSpec::new("mqtt-test".parse().unwrap())).unwrap();
+        SetSniConfig {
+            mqtt_instance_id: instance.id().clone(),
+            default_certificate: id("one"),
+            sni_config: "".parse().unwrap(),
+        }
+        .apply(&instances, &Caller::local())
+        .unwrap();
+        let events = instances.events();
+        (Self { root, instances, instance, events, ca }, first)
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.root.path().join("mqtt-test")
+    }
+
+    /// The next event, which comes in a few seconds or never.
+    async fn told(&mut self) -> Event {
+        let told = tokio::time::timeout(Duration::from_secs(60), self.events.next());
+        told.await.expect("an event").unwrap()
+    }
+
+    fn shown(&self) -> Sha256 {
+        shown(&self.instance, "localhost")
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_is_served() {
+    let (mut house, first) =
+        House::with(|folder, first| fs::write(folder.join("one.pem"), first.pem()).unwrap());
+    let watch = house.instances.watch().unwrap();
+    let mut last = first;
+    for replace in [true, false] {
+        assert_eq!(house.shown(), sha256(&last));
+        last = house.ca.server(&["localhost"]);
+        let file = house.folder().join("one.pem");
+        if replace {
+            fs::write(house.folder().join("one.pem.new"), last.pem()).unwrap();
+            fs::rename(house.folder().join("one.pem.new"), &file).unwrap();
+        } else {
+            fs::write(&file, last.pem()).unwrap();
+        }
+        assert!(matches!(house.told().await, Event::CertificatesChanged { .. }));
+        assert_eq!(house.shown(), sha256(&last));
+    }
+    drop(watch);
+    assert_eq!(house.instance.failed_renewals(), 0);
+}
+
+#[tokio::test]
+async fn a_mounts_pair_is_served_when_its_link_is_exchanged() {
+    let version = |folder: &Path, version: &str, identity: &Identity| {
+        let folder = folder.join("one").join(version);
+        fs::create_dir_all(&folder).unwrap();
+        let chain = crate::support::pem("CERTIFICATE", identity.end_entity());
+        fs::write(folder.join("tls.crt"), chain).unwrap();
+        fs::write(folder.join("tls.key"), identity.key.serialize_pem()).unwrap();
+    };
+    let link = |to: &str, at: &Path| std::os::unix::fs::symlink(to, at).unwrap();
+    let (mut house, first) = House::with(|folder, first| {
+        version(folder, "..1", first);
+        link("..1", &folder.join("one/..data"));
+        link("..data/tls.crt", &folder.join("one/tls.crt"));
+        link("..data/tls.key", &folder.join("one/tls.key"));
+    });
+    let _watch = house.instances.watch().unwrap();
+    assert_eq!(house.shown(), sha256(&first));
+    let second = house.ca.server(&["localhost"]);
+    let mount = house.folder().join("one");
+    version(&house.folder(), "..2", &second);
+    link("..2", &mount.join("..data_tmp"));
+    fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+    fs::remove_dir_all(mount.join("..1")).unwrap();
+    assert!(matches!(house.told().await, Event::CertificatesChanged { .. }));
+    assert_eq!(house.shown(), sha256(&second));
+    assert_eq!(house.instance.failed_renewals(), 0);
+}
+
+#[tokio::test]
+async fn half_of_a_pair_is_waited_out_and_what_stays_wrong_is_told() {
+    let write = |folder: &Path, chain: Option<&Identity>, key: Option<&Identity>| {
+        let folder = folder.join("one");
+        fs::create_dir_all(&folder).unwrap();
+        if let Some(chain) = chain {
+            let chain = crate::support::pem("CERTIFICATE", chain.end_entity());
+            fs::write(folder.join("tls.crt"), chain).unwrap();
+        }
+        if let Some(key) = key {
+            fs::write(folder.join("tls.key"), key.key.serialize_pem()).unwrap();
+        }
+    };
+    let (mut house, first) = House::with(|folder, first| write(folder, Some(first), Some(first)));
+    let _watch = house.instances.watch().unwrap();
+    let second = house.ca.server(&["localhost"]);
+    write(&house.folder(), Some(&second), None);
+    // For longer than nothing must change, and not for so long that it would be told.
+    let nothing = tokio::time::timeout(Duration::from_millis(1500), house.events.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    assert_eq!(house.shown(), sha256(&first));
+    write(&house.folder(), None, Some(&second));
+    assert!(matches!(house.told().await, Event::CertificatesChanged { .. }));
+    assert_eq!(house.shown(), sha256(&second));
+    assert_eq!(house.instance.failed_renewals(), 0);
+
+    let third = house.ca.server(&["localhost"]);
+    write(&house.folder(), Some(&third), None);
+    let told = house.told().await;
+    let Event::CertificateNotRenewed { certificate_id, reason, .. } = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(certificate_id, id("one"));
+    assert!(reason.contains("private key"), "{reason}");
+    assert_eq!(house.shown(), sha256(&second));
+    assert!(house.instance.failed_renewals() > 0);
+}
+
+#[test]
+fn a_source_without_a_folder_cannot_be_watched() {
+    let instances = Instances::new(provider(), Memory::new());
+    assert!(matches!(instances.watch().unwrap_err(), WatchError::NoFolder));
+    assert!(Memory::new().folder().is_none());
+}
