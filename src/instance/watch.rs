@@ -1,6 +1,6 @@
 //! Looking for renewed certificates in the folder from which they come.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ impl Instances {
         let root = self.source().folder().ok_or(WatchError::NoFolder)?.to_owned();
         let (to_thread, told) = channel();
         let watcher = watch(&root, to_thread.clone())?;
-        let house = House { instances: self.clone(), root, due: HashMap::new() };
+        let house = House { instances: self.clone(), root, due: BTreeMap::new() };
         let thread = Builder::new().name("mqtls-watch".to_owned());
         let thread = thread.spawn(move || house.keep(&told)).map_err(WatchError::Thread)?;
         Ok(Watch { _watcher: watcher, to_thread, thread: Some(thread) })
@@ -111,7 +111,7 @@ fn watch(root: &Path, to_thread: Sender<Told>) -> Result<RecommendedWatcher, Wat
 struct House {
     instances: Instances,
     root: PathBuf,
-    due: HashMap<InstanceId, Due>,
+    due: BTreeMap<InstanceId, Due>,
 }
 
 /// When an instance's folder is looked at.

@@ -80,43 +80,49 @@ async fn r06_tickets_survive_a_renewal() {
     }
 }
 
+/// What becomes of a certificate at its source, and what is said of it.
+struct Fault {
+    case: &'static str,
+    make: fn(&Door),
+    is_expected: fn(&RenewalFault) -> bool,
+}
+
+const FAULTS: [Fault; 4] = [
+    Fault {
+        case: "gone",
+        make: |door| assert!(door.source.remove(door.instance.id(), &id("one"))),
+        is_expected: |fault| matches!(fault, RenewalFault::Source(SourceError::NotFound(_))),
+    },
+    Fault {
+        case: "with another one's key",
+        make: |door| {
+            let [one, other] = [(); 2].map(|()| door.server_ca.server(&["one.test"]));
+            door.put("one", &Identity { chain: one.chain, key: other.key });
+        },
+        is_expected: |fault| matches!(fault, RenewalFault::Certificate(_)),
+    },
+    Fault {
+        case: "expired",
+        make: |door| put_valid(door, NOW - 100, NOW - 1),
+        is_expected: |fault| matches!(fault, RenewalFault::Expired(_)),
+    },
+    Fault {
+        case: "not valid yet",
+        make: |door| put_valid(door, NOW + 1, NOW + 100),
+        is_expected: |fault| matches!(fault, RenewalFault::NotYetValid(_)),
+    },
+];
+
 #[test]
 fn what_cannot_be_served_leaves_in_force_what_is() {
-    type Change = fn(&Door);
-    type Fault = fn(&RenewalFault) -> bool;
-    let cases: [(&str, Change, Fault); 4] = [
-        (
-            "gone",
-            |door| assert!(door.source.remove(door.instance.id(), &id("one"))),
-            |fault| matches!(fault, RenewalFault::Source(SourceError::NotFound(_))),
-        ),
-        (
-            "with another one's key",
-            |door| {
-                let [one, other] = [(); 2].map(|()| door.server_ca.server(&["one.test"]));
-                door.put("one", &Identity { chain: one.chain, key: other.key });
-            },
-            |fault| matches!(fault, RenewalFault::Certificate(_)),
-        ),
-        (
-            "expired",
-            |door| put_valid(door, NOW - 100, NOW - 1),
-            |fault| matches!(fault, RenewalFault::Expired(_)),
-        ),
-        (
-            "not valid yet",
-            |door| put_valid(door, NOW + 1, NOW + 100),
-            |fault| matches!(fault, RenewalFault::NotYetValid(_)),
-        ),
-    ];
-    for (case, change, is_expected) in cases {
+    for Fault { case, make, is_expected } in FAULTS {
         let door = Door::open();
         let [one, two] = ["one", "two"].map(|name| door.server_ca.server(&[name]));
         door.put("one", &one);
         door.put("two", &two);
         door.set_sni("default", "one.test#one;two.test#two").unwrap();
         let mut events = door.instances.events();
-        change(&door);
+        make(&door);
         let renewed = door.server_ca.server(&["two.test"]);
         door.put("two", &renewed);
         let told = door.instances.reload();
@@ -132,21 +138,40 @@ fn what_cannot_be_served_leaves_in_force_what_is() {
         assert_eq!(door.instance.failed_renewals(), 1);
         assert!(matches!(events.try_next(), Some(Event::CertificatesChanged { .. })));
         assert!(matches!(events.try_next(), Some(Event::CertificateNotRenewed { .. })));
-
-        // Each attempt counts, and one that says nothing new is not told.
-        door.clock.set(NOW + 10);
-        door.instances.reload();
-        if case == "not valid yet" {
-            assert_eq!(door.instance.failed_renewal(&id("one")), None, "it is valid now");
-            continue;
-        }
-        assert_eq!(door.instance.failed_renewals(), 2);
-        assert_eq!(door.instance.failed_renewal(&id("one")), Some(standing), "since then");
-        assert_eq!(events.try_next(), None);
-        door.put("one", &one);
-        assert!(door.instances.reload().is_empty());
-        assert_eq!(door.instance.failed_renewal(&id("one")), None);
     }
+}
+
+#[test]
+fn each_attempt_to_renew_counts_and_one_that_says_nothing_new_is_not_told() {
+    let door = Door::open();
+    let one = door.server_ca.server(&["one.test"]);
+    door.put("one", &one);
+    door.set_sni("default", "one.test#one").unwrap();
+    door.source.remove(door.instance.id(), &id("one"));
+    let mut events = door.instances.events();
+    door.instances.reload();
+    let standing = door.instance.failed_renewal(&id("one"));
+    assert!(standing.is_some() && events.try_next().is_some());
+    door.clock.set(NOW + 10);
+    door.instances.reload();
+    assert_eq!(door.instance.failed_renewals(), 2);
+    assert_eq!(door.instance.failed_renewal(&id("one")), standing, "since then");
+    assert_eq!(events.try_next(), None);
+    door.put("one", &one);
+    assert!(door.instances.reload().is_empty());
+    assert_eq!(door.instance.failed_renewal(&id("one")), None);
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_taken_once_it_is() {
+    let door = Door::open();
+    put_valid(&door, NOW - 1, NOW + 100);
+    door.set_sni("default", "one.test#one").unwrap();
+    put_valid(&door, NOW + 10, NOW + 100);
+    assert_eq!(door.instances.reload()[0].1.failed.len(), 1);
+    door.clock.set(NOW + 10);
+    assert_eq!(door.instances.reload()[0].1.renewed, [id("one")]);
+    assert_eq!(door.instance.failed_renewal(&id("one")), None);
 }
 
 fn put_valid(door: &Door, from: u64, until: u64) {

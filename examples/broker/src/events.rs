@@ -80,6 +80,12 @@ fn told(event: &Event) -> Value {
             "MqttInstanceId": instance.as_str(),
             "Generation": generation,
         }),
+        Event::CertificateNotRenewed { instance, certificate_id, reason } => json!({
+            "Event": "CertificateNotRenewed",
+            "MqttInstanceId": instance.as_str(),
+            "CertificateId": certificate_id.as_str(),
+            "Reason": reason,
+        }),
         Event::InstanceRemoved { instance } => {
             json!({ "Event": "InstanceRemoved", "MqttInstanceId": instance.as_str() })
         }
@@ -201,6 +207,15 @@ mod tests {
                 Event::CertificatesChanged { instance: instance(), generation: 7 },
                 "CertificatesChanged",
                 json!({ "Generation": 7 }),
+            ),
+            (
+                Event::CertificateNotRenewed {
+                    instance: instance(),
+                    certificate_id: "exact".parse().unwrap(),
+                    reason: "it has expired".to_owned(),
+                },
+                "CertificateNotRenewed",
+                json!({ "CertificateId": "exact", "Reason": "it has expired" }),
             ),
             (Event::InstanceRemoved { instance: instance() }, "InstanceRemoved", json!({})),
             (Event::Missed { count: 3 }, "Missed", json!({ "Count": 3 })),

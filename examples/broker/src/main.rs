@@ -66,6 +66,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
         Ok((pki, door))
     })
     .await??;
+    // Certificates that are replaced in their folder are served from then on.
+    let _watch = door.instances.watch()?;
     let stop = stop_signal()?;
     let listener = TcpListener::bind(arguments.listen)
         .await

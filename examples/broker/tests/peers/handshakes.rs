@@ -48,3 +48,23 @@ fn openssl_reads_the_alert_that_it_deserves() {
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains("SSL alert number"), "no alert at all\n{text}");
 }
+
+#[test]
+fn openssl_is_shown_what_a_file_was_replaced_by_without_an_operation() {
+    if !found("openssl") {
+        return;
+    }
+    let broker = Broker::start_with(&["--events"]);
+    let shown = || {
+        let (_, text) = broker.s_client("device-1", &["-servername", "eu.mqtt.example.test"]);
+        first_certificate(&text)
+    };
+    assert_eq!(shown(), broker.shown("exact"));
+    // The next one comes beside it and takes its place in one step.
+    let [wildcard, next, exact] = ["wildcard.pem", "next.pem", "exact.pem"]
+        .map(|name| broker.file("certs/mqtt-demo").join(name));
+    std::fs::copy(wildcard, &next).unwrap();
+    std::fs::rename(next, exact).unwrap();
+    while broker.says()["Event"] != "CertificatesChanged" {}
+    assert_eq!(shown(), broker.shown("wildcard"));
+}
