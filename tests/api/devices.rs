@@ -485,6 +485,23 @@ enum Meanwhile {
     RecordedAndDeleted,
 }
 
+impl Meanwhile {
+    fn make(self, door: &Door, ca: &TestCa, device: &Identity) {
+        match self {
+            Self::Deactivated | Self::RecordedAndDeactivated => {
+                door.deactivate_device(ca, device);
+            }
+            Self::DeactivatedAndActivated => {
+                door.deactivate_device(ca, device);
+                door.activate_device(ca, device);
+            }
+            Self::Deleted | Self::DeletedAndRecordedAnew | Self::RecordedAndDeleted => {
+                door.delete_device(ca, device);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn l01_a_change_at_any_step_of_the_handshake_keeps_the_device_out() {
     use Meanwhile::{
@@ -519,21 +536,9 @@ async fn l01_a_change_at_any_step_of_the_handshake_keeps_the_device_out() {
             if !was_there {
                 drop(door.knock(Some(&device), version).await.admitted().await);
             }
-            match change {
-                Deactivated | RecordedAndDeactivated => {
-                    door.deactivate_device(&ca, &device);
-                }
-                DeactivatedAndActivated => {
-                    door.deactivate_device(&ca, &device);
-                    door.activate_device(&ca, &device);
-                }
-                Deleted | RecordedAndDeleted => {
-                    door.delete_device(&ca, &device);
-                }
-                DeletedAndRecordedAnew => {
-                    door.delete_device(&ca, &device);
-                    drop(door.knock(Some(&device), version).await.admitted().await);
-                }
+            change.make(&door, &ca, &device);
+            if matches!(change, DeletedAndRecordedAnew) {
+                drop(door.knock(Some(&device), version).await.admitted().await);
             }
             let visit = held.release_with(records).await;
             let refusal = match let_through {
