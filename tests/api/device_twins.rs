@@ -293,6 +293,9 @@ async fn a_dry_run_of_switching_off_counts_what_came_in_on_each_record_of_the_ce
     assert_eq!((done.changed, count(done.connections)), (true, (1, 0)));
     assert_eq!(foreseen(&twin), (false, (0, 0), vec![ca.serial()]));
     assert_eq!(foreseen(&ca), (true, (0, 0), vec![twin.serial()]));
+
+    assert_eq!(door.delete_device(&ca, &device).also_under, [twin.serial()]);
+    assert_eq!(door.delete_device(&twin, &device).also_under, []);
 }
 
 /// Expired certificates hold their places for ever: a fleet whose certificates are renewed fills the

@@ -5,8 +5,8 @@ use std::time::Duration;
 use mqtls::CaStatus::{Active, Inactive};
 use mqtls::trust::Refusal;
 use mqtls::{
-    Acceptor, Caller, ClientAuth, DeviceStatus, Ended, Event, Events, InstanceSpec,
-    LoadRevocationList, Outcome, RevocationList,
+    Acceptor, Caller, ClientAuth, DeviceCertificate, DeviceStatus, Ended, Event, Events,
+    InstanceSpec, LoadRevocationList, Outcome, RegisterDeviceCertificate, RevocationList,
 };
 
 use crate::line::Line;
@@ -53,6 +53,8 @@ async fn what_operators_do_is_told_when_it_is_done_and_what_changed_nothing_is_n
     assert_eq!(all(&mut events), []);
     door.activate_device(&ca, &device);
     assert_eq!(all(&mut events), [device_status(Some(DeviceStatus::Active))]);
+    door.activate_device(&ca, &device);
+    assert_eq!(all(&mut events), []);
 
     let _line = Line::up(&door, Some(&device), VERSIONS[1]).await;
     door.deactivate(&ca);
@@ -78,6 +80,32 @@ async fn what_operators_do_is_told_when_it_is_done_and_what_changed_nothing_is_n
     }
     door.delete(&ca);
     assert_eq!(all(&mut events), [status(None)]);
+}
+
+#[tokio::test]
+async fn a_device_that_an_operator_registers_is_told_and_whom_that_ends() {
+    let (door, ca) = (Door::open(), TestCa::root("fleet"));
+    let (twin, device) = (ca.twin(|_| {}), ca.device("device"));
+    door.register(&ca, Active).unwrap();
+    let _line = Line::up(&door, Some(&device), VERSIONS[1]).await;
+    door.register(&twin, Active).unwrap();
+    let mut events = door.instances.events();
+    let operation = RegisterDeviceCertificate {
+        mqtt_instance_id: door.instance.id().clone(),
+        ca_sn: twin.serial(),
+        status: DeviceStatus::Inactive,
+        certificate: DeviceCertificate::from_der(device.chain.clone()).unwrap(),
+    };
+    operation.apply(&door.instances, &Caller::local()).unwrap();
+    let instance = || door.instance.id().clone();
+    let (ca_serial, serial) = (twin.serial(), device.serial());
+    let why = Ended::DeviceInactive { ca_serial: ca_serial.clone(), serial: serial.clone() };
+    let status = Some(DeviceStatus::Inactive);
+    let registered = Event::DeviceStatusChanged { instance: instance(), ca_serial, serial, status };
+    let ended = Event::ConnectionsEnded { instance: instance(), why, count: 1 };
+    assert_eq!(all(&mut events), [registered, ended]);
+    operation.apply(&door.instances, &Caller::local()).unwrap_err();
+    assert_eq!(all(&mut events), []);
 }
 
 #[tokio::test]
@@ -197,8 +225,10 @@ async fn a_reader_waits_and_hears_of_the_end_of_the_set() {
     let (first, mut events) = waiting.await.unwrap();
     assert!(matches!(first, Some(Event::CaStatusChanged { .. })));
     door.deactivate(&ca);
+    door.knock(None, VERSIONS[1]).await.client.unwrap_err();
     drop(door);
     assert!(matches!(events.next().await, Some(Event::CaStatusChanged { .. })));
+    assert!(matches!(events.next().await, Some(Event::Refused { .. })));
     assert_eq!(events.next().await, None);
     assert_eq!(events.next().await, None);
 }
