@@ -14,6 +14,13 @@ use crate::timeline::{Attempt, Timeline};
 
 #[test]
 fn l05_random_changes_beside_handshakes_are_linearizable() {
+    // Between two visits of a device there is seldom no change at all, which a ticket asks for.
+    let met_tickets = |_| resumed_beside_random_changes() > 0;
+    assert!((0..20).any(met_tickets), "tickets are met");
+}
+
+/// How many came back with a ticket.
+fn resumed_beside_random_changes() -> usize {
     let seed = RandomState::new().hash_one("stress");
     let town = Town::new();
     let (timelines, attempts) = std::thread::scope(|scope| {
@@ -45,8 +52,8 @@ fn l05_random_changes_beside_handshakes_are_linearizable() {
     }
     let count = |admitted| attempts.iter().filter(|(.., it)| it.admitted == admitted).count();
     assert!(count(true) > 50 && count(false) > 50, "both answers are met");
-    assert!(town.comings.resumed.into_inner() > 0, "tickets are met");
     assert_eq!(town.comings.door.instance.trust().connections(), 0);
+    town.comings.resumed.into_inner()
 }
 
 /// An instance, and what happens to it.

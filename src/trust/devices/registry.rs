@@ -32,8 +32,8 @@ use crate::trust::state::{CaStatus, Moment, Word};
 pub(in crate::trust) struct DeviceRegistry {
     limits: DeviceLimits,
     by_pair: Table<Pair, Arc<RecordedDevice>>,
-    /// For tickets.
-    by_order: Table<u64, Arc<RecordedDevice>>,
+    /// For tickets, on sheets by their number.
+    by_order: Table<u64, Sheet>,
     /// By a hash of what the CA signed. Not of the whole certificate: whoever holds it can write an
     /// ECDSA signature in a second way, and would have another certificate of the same device.
     by_certificate: Table<u64, Records<RecordedDevice>>,
@@ -82,7 +82,7 @@ impl DeviceRegistry {
 
     /// The record that was made in this order.
     pub(in crate::trust) fn recorded(&self, order: u64) -> Option<Arc<RecordedDevice>> {
-        self.by_order.get(&order).map(|record| Arc::clone(&record))
+        self.by_order.get(&Sheet::of(order)).and_then(|sheet| sheet.at(order).cloned())
     }
 
     /// At most `limit` records behind `after`: CA by CA, in the order in which these were registered,
@@ -255,7 +255,9 @@ impl DeviceRegistry {
 
     pub(super) fn insert(&self, ledger: &mut Ledger, record: &Arc<RecordedDevice>) {
         self.by_certificate.entry(record.signed()).or_default().value_mut().add(record);
-        self.by_order.insert(record.order(), Arc::clone(record));
+        let mut sheet = self.by_order.entry(Sheet::of(record.order())).or_default();
+        sheet.value_mut().put(record.order(), Some(Arc::clone(record)));
+        drop(sheet);
         self.by_pair.insert(Pair::of(record), Arc::clone(record));
         ledger.insert(place(record), Arc::clone(record));
         self.len.fetch_add(1, Ordering::SeqCst);
@@ -269,7 +271,11 @@ impl DeviceRegistry {
             records.value_mut().take_out(record);
         }
         self.by_certificate.remove_if(&signed, |_, records| records.is_empty());
-        self.by_order.remove(&record.order());
+        let sheet = Sheet::of(record.order());
+        if let Some(mut sheet) = self.by_order.get_mut(&sheet) {
+            sheet.value_mut().put(record.order(), None);
+        }
+        self.by_order.remove_if(&sheet, |_, sheet| sheet.is_empty());
         self.by_pair.remove(&Pair::of(record));
         ledger.remove(&place(record));
         self.len.fetch_sub(1, Ordering::SeqCst);
@@ -298,6 +304,41 @@ impl fmt::Debug for DeviceRegistry {
         f.debug_struct("DeviceRegistry").field("devices", &self.len()).finish_non_exhaustive()
     }
 }
+
+/// The records of some orders in a row.
+///
+/// A table with an entry for each of a million records is in no cache. With one for so many of them,
+/// what finds an entry is, and the entry itself is looked at in one place.
+#[derive(Default)]
+struct Sheet([Option<Arc<RecordedDevice>>; LINES as usize]);
+
+impl Sheet {
+    /// The number of the sheet of an order.
+    fn of(order: u64) -> u64 {
+        order / LINES
+    }
+
+    fn at(&self, order: u64) -> Option<&Arc<RecordedDevice>> {
+        self.0.get(Self::line(order)).and_then(Option::as_ref)
+    }
+
+    fn put(&mut self, order: u64, record: Option<Arc<RecordedDevice>>) {
+        if let Some(line) = self.0.get_mut(Self::line(order)) {
+            *line = record;
+        }
+    }
+
+    fn line(order: u64) -> usize {
+        (order % LINES) as usize
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+}
+
+/// On a sheet: two lines of the cache.
+const LINES: u64 = 16;
 
 /// A CA by its order, and a device by its serial number.
 #[derive(PartialEq, Eq, Hash)]
