@@ -71,10 +71,7 @@ impl ActiveDeviceCertificate {
             let set = trust
                 .get(&self.ca_sn)
                 .and_then(|ca| trust.set_device_status(&ca, &self.device_sn, DeviceStatus::Active));
-            let change = set.ok_or_else(|| Cause::NoSuchDevice {
-                ca_sn: self.ca_sn.clone(),
-                device_sn: self.device_sn.clone(),
-            })?;
+            let change = set.ok_or_else(|| Cause::no_such_device(&self.ca_sn, &self.device_sn))?;
             tracing::info!(
                 action = ACTION.name, %request_id, ?caller, instance = %instance.id(),
                 ca_sn = %self.ca_sn, device_sn = %self.device_sn,

@@ -121,10 +121,8 @@ impl DeleteDeviceCertificate {
         request_id: RequestId,
         deletion: Option<DeviceDeletion>,
     ) -> Result<DeleteDeviceCertificateResponse, Cause> {
-        let deletion = deletion.ok_or_else(|| Cause::NoSuchDevice {
-            ca_sn: self.ca_sn.clone(),
-            device_sn: self.device_sn.clone(),
-        })?;
+        let deletion =
+            deletion.ok_or_else(|| Cause::no_such_device(&self.ca_sn, &self.device_sn))?;
         Ok(DeleteDeviceCertificateResponse {
             request_id,
             device_sn: self.device_sn.clone(),

@@ -153,6 +153,11 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// What each operation on one device answers where it is not on record.
+    pub(super) fn no_such_device(ca_sn: &SerialNumber, device_sn: &SerialNumber) -> Self {
+        Self::NoSuchDevice { ca_sn: ca_sn.clone(), device_sn: device_sn.clone() }
+    }
+
     /// The one place where reasons become codes.
     fn code(&self) -> ErrorCode {
         match self {

@@ -58,10 +58,8 @@ impl GetDeviceCertificate {
     ) -> Result<GetDeviceCertificateResponse, OperationError> {
         ACTION.on_instance(instances, &self.mqtt_instance_id, caller, |request_id, instance| {
             let record = instance.trust().device(&self.ca_sn, &self.device_sn);
-            let record = record.ok_or_else(|| Cause::NoSuchDevice {
-                ca_sn: self.ca_sn.clone(),
-                device_sn: self.device_sn.clone(),
-            })?;
+            let record =
+                record.ok_or_else(|| Cause::no_such_device(&self.ca_sn, &self.device_sn))?;
             Ok(GetDeviceCertificateResponse { request_id, device: DeviceRecord::of(&record) })
         })
     }

@@ -122,10 +122,7 @@ impl InactivateDeviceCertificate {
         request_id: RequestId,
         change: Option<DeviceChange>,
     ) -> Result<InactivateDeviceCertificateResponse, Cause> {
-        let change = change.ok_or_else(|| Cause::NoSuchDevice {
-            ca_sn: self.ca_sn.clone(),
-            device_sn: self.device_sn.clone(),
-        })?;
+        let change = change.ok_or_else(|| Cause::no_such_device(&self.ca_sn, &self.device_sn))?;
         Ok(InactivateDeviceCertificateResponse {
             request_id,
             device_sn: self.device_sn.clone(),

@@ -204,6 +204,25 @@ fn of_two_certificates_of_a_name_neither_takes_the_others_type_of_key() {
 }
 
 #[test]
+fn on_the_shared_listener_a_renewed_certificate_is_routed_to() {
+    let door = Door::open_as(|spec| spec.shared(["localhost".parse().unwrap()]));
+    door.put("one", &door.server_ca.server(&["a.test"]));
+    door.set_sni("default", "a.test#one").unwrap();
+    let routed = || {
+        let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
+        let suites = provider().cipher_suites.iter().map(|suite| suite.suite()).collect::<Vec<_>>();
+        // As a client asks that writes the dot behind a name.
+        let route = door.instances.route("A.test.", &schemes, &suites).unwrap();
+        Sha256::of(&route.chosen().unwrap().cert[0])
+    };
+    let renewed = door.server_ca.server(&["a.test"]);
+    door.put("one", &renewed);
+    assert_ne!(routed(), sha256(&renewed));
+    assert_eq!(door.instances.reload().len(), 1);
+    assert_eq!(routed(), sha256(&renewed));
+}
+
+#[test]
 fn an_instance_without_a_map_has_nothing_to_renew_and_one_that_is_gone_is_not_there() {
     let door = Door::unconfigured_as(|spec| spec, provider());
     assert!(door.instances.reload().is_empty());

@@ -152,7 +152,7 @@ impl DeviceRegistry {
     /// many. Not the inactive ones: they are there to keep somebody out. Looks at a thousand records,
     /// from where it looked last.
     pub(in crate::trust) fn forget_expired(&self, now: UnixTime) -> usize {
-        if self.len() < self.max_devices() / FULL_PARTS * (FULL_PARTS - 1) {
+        if self.len() < self.max_devices() - self.max_devices() / FULL_PARTS {
             return 0;
         }
         let mut ledger = self.ledger();
