@@ -5,21 +5,25 @@
 //! `ResolvesServerCert`. A handshake loads the table once; nothing that it calls here
 //! waits, allocates, or frees what was replaced: [`SniPublisher::sweep`] does.
 
+mod certificate_set;
 mod map;
 mod offer;
 mod resolver;
 mod retired;
+mod select;
 mod table;
 
 #[cfg(mqtls_model)]
 #[cfg(test)]
 mod model;
 
+pub use certificate_set::CertificateSet;
 pub use map::{Hit, Rule, SniMap};
 pub use offer::{Offer, Suites};
 pub use resolver::{Explanation, SniPublisher, SniResolver};
 pub use retired::StillHeld;
-pub use table::{CertificateSet, Selection, SniTable, select};
+pub use select::{Selection, select};
+pub use table::SniTable;
 
+pub(crate) use certificate_set::{Configured, Only};
 pub(crate) use resolver::{Pinned, went_unanswered};
-pub(crate) use table::{Configured, Only};

@@ -7,9 +7,10 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, SignatureScheme, SupportedCipherSuite};
 use shuttle::thread;
 
+use super::certificate_set::CertificateSet;
 use super::map::SniMap;
 use super::resolver::{SniPublisher, SniResolver};
-use super::table::{CertificateSet, SniTable};
+use super::table::SniTable;
 use crate::certificate::{CertificateMaterial, ServerCertificate};
 use crate::primitives::{Mutex, explore};
 use crate::support::{TestCa, provider};

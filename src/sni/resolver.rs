@@ -11,10 +11,12 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, SignatureScheme};
 
+use super::certificate_set::CertificateSet;
 use super::map::{Rule, SniMap};
 use super::offer::{Offer, Suites};
 use super::retired::{Retired, StillHeld};
-use super::table::{CertificateSet, Selection, SniTable, select};
+use super::select::{Selection, select};
+use super::table::SniTable;
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
 use crate::lent::{borrow, lend, lend_to};

@@ -1,0 +1,204 @@
+//! The certificates that answer for one name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+use rustls::sign::CertifiedKey;
+
+use super::offer::{Offer, SchemeSet, Suitability};
+use crate::certificate::{KeyType, Password, ServerCertificate};
+use crate::id::CertificateId;
+
+/// The certificates of one name: one of each key type, at least one.
+#[derive(Clone, PartialEq)]
+pub struct CertificateSet(Certificates);
+
+#[derive(Clone, PartialEq)]
+enum Certificates {
+    One(Configured),
+    /// The one first that is preferred where a client can use all.
+    Several(Box<[Configured]>),
+}
+
+impl CertificateSet {
+    /// A set of one.
+    pub fn new(id: CertificateId, certificate: Arc<ServerCertificate>) -> Self {
+        Self::of(Configured::new(id, certificate, None))
+    }
+
+    /// A set of one that was configured, perhaps for other names as well.
+    pub(crate) fn of(configured: Configured) -> Self {
+        Self(Certificates::One(configured))
+    }
+
+    /// The set with one more certificate.
+    ///
+    /// # Errors
+    ///
+    /// The id of the certificate whose key type is the same.
+    pub fn with(
+        &self,
+        id: CertificateId,
+        certificate: Arc<ServerCertificate>,
+    ) -> Result<Self, CertificateId> {
+        self.with_configured(Configured::new(id, certificate, None))
+    }
+
+    /// The same with one that was configured.
+    pub(crate) fn with_configured(&self, added: Configured) -> Result<Self, CertificateId> {
+        let same_type = |shown: &&Configured| shown.key_type() == added.key_type();
+        if let Some(other) = self.all().iter().find(same_type) {
+            return Err(other.named.id.clone());
+        }
+        let mut all = self.all().to_vec();
+        all.push(added);
+        all.sort_by_key(|shown| shown.key_type() == KeyType::Rsa);
+        Ok(Self(Certificates::Several(all.into())))
+    }
+
+    /// Each certificate with its id, the preferred one first.
+    pub fn certificates(&self) -> impl Iterator<Item = (&CertificateId, &Arc<ServerCertificate>)> {
+        self.all().iter().map(|shown| (&shown.named.id, &shown.named.certificate))
+    }
+
+    /// The set with other certificates under the same ids; `None` where none of its own has another.
+    pub(crate) fn renewed(&self, renewed: &HashMap<CertificateId, Configured>) -> Option<Self> {
+        let mut all = self.all().to_vec();
+        let mut changed = false;
+        for shown in &mut all {
+            if let Some(next) = renewed.get(&shown.named.id) {
+                *shown = next.clone();
+                changed = true;
+            }
+        }
+        let several = |all: Vec<Configured>| Certificates::Several(all.into());
+        changed.then(|| match <[Configured; 1]>::try_from(all) {
+            Ok([only]) => Self(Certificates::One(only)),
+            Err(all) => Self(several(all)),
+        })
+    }
+
+    /// Each certificate as it was configured, the preferred one first.
+    pub(crate) fn all(&self) -> &[Configured] {
+        match &self.0 {
+            Certificates::One(shown) => std::slice::from_ref(shown),
+            Certificates::Several(all) => all,
+        }
+    }
+
+    /// The only certificate; `None` where there are several to choose from.
+    pub(crate) fn only(&self) -> Option<Only> {
+        match &self.0 {
+            Certificates::One(Configured { schemes, certified_key, .. }) => {
+                Some(Only { schemes: *schemes, certified_key: Arc::clone(certified_key) })
+            }
+            Certificates::Several(_) => None,
+        }
+    }
+
+    pub(super) fn best(&self, offer: &Offer<'_>) -> Option<&Configured> {
+        let all = match &self.0 {
+            Certificates::One(shown) => return offer.takes(shown.schemes).then_some(shown),
+            Certificates::Several(all) => all,
+        };
+        let mut best: Option<(Suitability, &Configured)> = None;
+        for shown in all {
+            let Some(suitability) = offer.suits(shown.schemes) else {
+                continue;
+            };
+            if best.is_none_or(|(so_far, _)| suitability > so_far) {
+                best = Some((suitability, shown));
+            }
+        }
+        best.map(|(_, shown)| shown)
+    }
+}
+
+/// The only certificate of a name, reduced to what a lookup reads.
+pub(crate) struct Only {
+    schemes: SchemeSet,
+    certified_key: Arc<CertifiedKey>,
+}
+
+impl Only {
+    /// Its chain and key, where the client can use it.
+    pub(crate) fn choose(&self, offer: &Offer<'_>) -> Option<Arc<CertifiedKey>> {
+        offer.takes(self.schemes).then(|| Arc::clone(&self.certified_key))
+    }
+}
+
+impl fmt::Debug for CertificateSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.all()).finish()
+    }
+}
+
+/// A certificate under its id, as it goes into the set of each name for which it is configured.
+///
+/// What a lookup reads of it is kept here: no pointer is followed before the answer is found. What a
+/// lookup does not read is kept elsewhere: large tables are as fast as they are small.
+#[derive(Clone)]
+pub(crate) struct Configured {
+    schemes: SchemeSet,
+    certified_key: Arc<CertifiedKey>,
+    named: Arc<Named>,
+}
+
+struct Named {
+    id: CertificateId,
+    certificate: Arc<ServerCertificate>,
+    /// What opens its key, for when it is loaded anew.
+    password: Option<Password>,
+}
+
+impl Configured {
+    pub(crate) fn new(
+        id: CertificateId,
+        certificate: Arc<ServerCertificate>,
+        password: Option<Password>,
+    ) -> Self {
+        Self {
+            schemes: SchemeSet::of(certificate.schemes()),
+            certified_key: Arc::clone(certificate.certified_key()),
+            named: Arc::new(Named { id, certificate, password }),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &CertificateId {
+        &self.named.id
+    }
+
+    pub(crate) fn certificate(&self) -> &Arc<ServerCertificate> {
+        &self.named.certificate
+    }
+
+    pub(crate) fn password(&self) -> Option<&Password> {
+        self.named.password.as_ref()
+    }
+
+    pub(super) fn certified_key(&self) -> &Arc<CertifiedKey> {
+        &self.certified_key
+    }
+
+    fn key_type(&self) -> KeyType {
+        self.named.certificate.key_type()
+    }
+}
+
+impl fmt::Debug for Configured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.named.id, self.key_type())
+    }
+}
+
+impl PartialEq for Configured {
+    /// Equal where nobody could tell them apart, now or when they are loaded anew.
+    fn eq(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.named, &other.named);
+        ours.id == theirs.id
+            && ours.password == theirs.password
+            && (Arc::ptr_eq(&ours.certificate, &theirs.certificate)
+                || ours.certificate.same_chain(&theirs.certificate))
+    }
+}
