@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 use foldhash::HashMap;
 use foldhash::fast::RandomState;
+use rustls_pki_types::UnixTime;
 
-use super::route::{Generation, NoRoute, Route};
+use super::route::{Chosen, Generation, NoRoute, Route};
 use super::tenant::Instance;
 use crate::name::{HostName, NamePattern, canonical, parent_of};
-use crate::sni::{CertificateSet, Offer, Only, SniMap, SniPublisher, SniTable};
+use crate::sni::{CertificateSet, Offer, Only, Rule, SniMap, SniPublisher, SniTable};
 
 /// The names of the instances that share the listener. No name is covered by the patterns of two.
 ///
@@ -50,10 +51,11 @@ impl Claim {
         }
     }
 
-    fn route(&self, name: &str, offer: &Offer<'_>) -> Result<Route, NoRoute> {
+    fn route(&self, rule: Rule, name: &str, offer: &Offer<'_>) -> Result<Route, NoRoute> {
         match self {
             Self::Served(generation, only) if generation.is_current() => {
                 let chosen = only.as_ref().and_then(|only| only.choose(offer));
+                let chosen = chosen.map(|key| Chosen { rule, key });
                 Ok(Route::to_found(generation, chosen))
             }
             Self::Served(generation, _) => Route::by_name(generation.instance(), name),
@@ -97,15 +99,16 @@ impl Claims {
         Ok(())
     }
 
-    /// Publishes an instance's next map, and with it the names that are its own: all or nothing, in
+    /// Publishes an instance's next map for this time, and with it the names that are its own: all or nothing, in
     /// one step.
     pub(super) fn publish(
         &self,
         instance: &Arc<Instance>,
         publisher: &mut SniPublisher,
         map: SniMap<CertificateSet>,
+        now: Option<UnixTime>,
     ) -> Result<Arc<SniTable>, ClaimError> {
-        let table = publisher.next(map);
+        let table = publisher.next(map, now);
         // Nobody else publishes for the instance, and it is not removed, while its publisher is lent.
         let last = self.claim(instance, table.map())?;
         let generation = Arc::new(Generation::new(instance, Arc::clone(&table)));
@@ -168,16 +171,17 @@ impl Claims {
     pub(super) fn route(&self, asked: &str, offer: &Offer<'_>) -> Result<Route, NoRoute> {
         let name = canonical(asked);
         let name = name.as_ref();
-        let by = |table: &Table, key: &str| {
-            table.get(key).map_or(Err(NoRoute::Unknown), |claim| claim.route(name, offer))
+        let by = |table: &Table, rule, key: &str| {
+            table.get(key).map_or(Err(NoRoute::Unknown), |claim| claim.route(rule, name, offer))
         };
         loop {
             let before = self.changes.load(Ordering::SeqCst);
-            let exact = by(&self.exact, name);
+            let exact = by(&self.exact, Rule::Exact, name);
             if !matches!(exact, Err(NoRoute::Unknown)) {
                 return exact;
             }
-            let routed = parent_of(name).map_or(exact, |parent| by(&self.wildcard, parent));
+            let wildcard = |parent| by(&self.wildcard, Rule::Wildcard, parent);
+            let routed = parent_of(name).map_or(exact, wildcard);
             // A whole change may have come between the two: the name was new in the first table
             // after, or gone from the second.
             if self.changes.load(Ordering::SeqCst) == before {

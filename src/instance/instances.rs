@@ -29,7 +29,7 @@ pub struct Instances(Arc<Shared>);
 
 struct Shared {
     by_id: DashMap<InstanceId, Arc<Instance>, RandomState>,
-    claims: Claims,
+    claims: Arc<Claims>,
     provider: Arc<CryptoProvider>,
     /// The provider's.
     suites: Suites,
@@ -56,7 +56,7 @@ impl Instances {
     ) -> Self {
         Self(Arc::new(Shared {
             by_id: DashMap::default(),
-            claims: Claims::default(),
+            claims: Arc::default(),
             suites: Suites::of(&provider),
             provider,
             source: Box::new(source),
@@ -87,6 +87,7 @@ impl Instances {
             Arc::clone(&shared.clock),
             Arc::clone(&shared.counters),
             Arc::clone(&shared.announcer),
+            Arc::downgrade(&shared.claims),
         );
         let instance = Arc::new(instance.map_err(CreateError::Provider)?);
         if shared.by_id.contains_key(&id) {
@@ -187,10 +188,7 @@ impl Instances {
         publisher: &mut SniPublisher,
         map: SniMap<CertificateSet>,
     ) -> Result<Arc<SniTable>, ClaimError> {
-        if !instance.is_shared() {
-            return Ok(publisher.publish(map));
-        }
-        self.0.claims.publish(instance, publisher, map)
+        instance.publish(publisher, map)
     }
 
     /// Does what is due in every instance, as [`Instance::sweep`] does in one: for accept loops of the

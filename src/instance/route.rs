@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustls::server::ClientHello;
 use rustls::sign::CertifiedKey;
 
 use super::tenant::Instance;
-use crate::sni::{Pinned, Rule, SniTable};
+use crate::sni::{NotShown, Pinned, Rule, SniTable};
 
 /// Where a client goes on a shared listener: an instance, and the one of its certificate tables that
 /// says so. The handshake is answered from that table and from no other, whatever is published
@@ -16,7 +17,16 @@ use crate::sni::{Pinned, Rule, SniTable};
 pub struct Route {
     generation: Arc<Generation>,
     /// What the table has for the client, where it was asked already.
-    chosen: Option<Arc<CertifiedKey>>,
+    chosen: Option<Chosen>,
+}
+
+/// What a table has for a client.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    /// Where it stands.
+    pub(super) rule: Rule,
+    /// Chain and key.
+    pub(super) key: Arc<CertifiedKey>,
 }
 
 impl Route {
@@ -37,10 +47,7 @@ impl Route {
     }
 
     /// To a generation that has this for the client.
-    pub(super) fn to_found(
-        generation: &Arc<Generation>,
-        chosen: Option<Arc<CertifiedKey>>,
-    ) -> Self {
+    pub(super) fn to_found(generation: &Arc<Generation>, chosen: Option<Chosen>) -> Self {
         Self { generation: Arc::clone(generation), chosen }
     }
 
@@ -57,11 +64,36 @@ impl Route {
     /// again: not for an endpoint that no entry covers, nor where several certificates stand under the
     /// name or none that suits the client, or while the names are being changed.
     pub fn chosen(&self) -> Option<&Arc<CertifiedKey>> {
-        self.chosen.as_ref()
+        self.chosen.as_ref().map(|chosen| &chosen.key)
+    }
+
+    /// Decides what the client is shown that has sent this, if that is not known yet, and counts it.
+    /// Undecided where it is for TLS itself to refuse the client.
+    ///
+    /// # Errors
+    ///
+    /// Why it is shown nothing: rustls has an alert of its own for that, and no other.
+    pub(crate) fn decide(mut self, hello: &ClientHello<'_>) -> Result<Self, NotShown> {
+        let Generation { instance, table, .. } = self.generation.as_ref();
+        if self.chosen.is_none() {
+            let offer = instance.sni().offer(hello.signature_schemes(), hello.cipher_suites());
+            let selected = table.select(hello.server_name(), &offer);
+            if selected.is_err() && offer.is_hopeless() {
+                return Ok(self);
+            }
+            let selection = selected.inspect_err(|why| instance.shown().count(Err(*why)))?;
+            let key = Arc::clone(selection.certified_key());
+            self.chosen = Some(Chosen { rule: selection.rule(), key });
+        }
+        if let Some(chosen) = &self.chosen {
+            self.generation.instance.shown().count(Ok(chosen.rule));
+        }
+        Ok(self)
     }
 
     pub(super) fn pin(self) -> Pinned {
-        Pinned::to(Arc::clone(&self.generation.table), self.chosen)
+        let chosen = self.chosen.map(|chosen| chosen.key);
+        Pinned::to(Arc::clone(&self.generation.table), chosen)
     }
 }
 

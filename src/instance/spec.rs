@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::id::{AccountId, InstanceId, Region};
 use crate::name::HostName;
+use crate::sni::SniPolicy;
 use crate::trust::{ClientAuth, Provisioning, Resumption, TrustSettings};
 
 /// What an [`Instance`](super::Instance) is created from: its id, and what differs from the
@@ -19,6 +20,7 @@ pub struct InstanceSpec {
     pub(super) client_auth: ClientAuth,
     pub(super) resumption: Resumption,
     pub(super) shared: Option<Box<[HostName]>>,
+    pub(super) sni_policy: SniPolicy,
     pub(super) trust: TrustSettings,
     pub(super) max_names: Option<usize>,
     pub(super) handshakes_per_second: Option<NonZeroU32>,
@@ -36,6 +38,7 @@ impl InstanceSpec {
             client_auth: ClientAuth::default(),
             resumption: Resumption::default(),
             shared: None,
+            sni_policy: SniPolicy::default(),
             trust: TrustSettings::default(),
             max_names: None,
             handshakes_per_second: None,
@@ -80,6 +83,12 @@ impl InstanceSpec {
     /// do not say this, claim nothing and may have any.
     pub fn shared(self, endpoints: impl IntoIterator<Item = HostName>) -> Self {
         Self { shared: Some(endpoints.into_iter().collect()), ..self }
+    }
+
+    /// What clients are shown for whose name there is nothing that fits: unless said otherwise always
+    /// something.
+    pub fn sni_policy(self, sni_policy: SniPolicy) -> Self {
+        Self { sni_policy, ..self }
     }
 
     /// How many CAs may be registered; one more is refused with `CaNumExceed`. Without this there is no

@@ -47,6 +47,8 @@ outcomes! {
     UnrecognizedName,
     /// No certificate that the client can use.
     NoUsableCertificate,
+    /// What the client could use has expired, and is not shown then.
+    CertificateExpired,
     /// The client showed no certificate and must.
     NoDeviceCertificate,
     /// The client's chain is over a limit in count or bytes, or takes too long to follow.
@@ -203,6 +205,6 @@ mod tests {
         for (times, (outcome, count)) in (1..).zip(stats.iter()) {
             assert_eq!(count, times, "{outcome:?}");
         }
-        assert_eq!(stats.refused(), (2..=33).sum::<u64>(), "neither the first nor the last");
+        assert_eq!(stats.refused(), (2..=34).sum::<u64>(), "neither the first nor the last");
     }
 }

@@ -1,7 +1,7 @@
 //! One MQTT instance.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
@@ -10,14 +10,16 @@ use rustls::time_provider::TimeProvider;
 use rustls::{Error, ServerConfig};
 use rustls_pki_types::UnixTime;
 
+use super::claims::{ClaimError, Claims};
 use super::events::{Announcer, Event};
 use super::rate::Rate;
 use super::renewal::{FailedRenewal, Renewals};
+use super::shown::{SniCounters, SniStats};
 use super::spec::{Edition, InstanceSpec};
 use super::stats::Counters;
 use crate::id::{AccountId, CertificateId, InstanceId, Region};
 use crate::name::HostName;
-use crate::sni::{SniPublisher, SniResolver, StillHeld};
+use crate::sni::{CertificateSet, SniMap, SniPublisher, SniResolver, SniTable, StillHeld, Terms};
 use crate::trust::{
     BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Ended, LiveChange, Sealing,
 };
@@ -50,6 +52,9 @@ pub struct Instance {
     clock: Arc<dyn TimeProvider>,
     counters: Arc<Counters>,
     announcer: Arc<Announcer>,
+    /// Of its set, which holds it.
+    claims: Weak<Claims>,
+    shown: SniCounters,
 }
 
 impl Instance {
@@ -60,9 +65,11 @@ impl Instance {
         clock: Arc<dyn TimeProvider>,
         counters: Arc<Counters>,
         announcer: Arc<Announcer>,
+        claims: Weak<Claims>,
     ) -> Result<Self, Error> {
         let algorithms = provider.signature_verification_algorithms;
-        let sni_publisher = SniPublisher::new(&provider);
+        let terms = Terms::new(spec.sni_policy, spec.shared.as_deref().unwrap_or_default());
+        let sni_publisher = SniPublisher::on_terms(&provider, terms);
         let sni = Arc::clone(sni_publisher.resolver());
         let lineage = sealing.as_ref().map_or(Duration::ZERO, |sealing| sealing.lineage);
         let trust = Arc::new(CaRegistry::new(algorithms, spec.trust, lineage));
@@ -105,6 +112,8 @@ impl Instance {
             clock,
             counters,
             announcer,
+            claims,
+            shown: SniCounters::default(),
         })
     }
 
@@ -206,7 +215,7 @@ impl Instance {
     ///
     /// Returns what is still held; `None` where a change is under way, for which this does not
     /// wait, and which sweeps by itself.
-    pub fn sweep(&self) -> Option<StillHeld> {
+    pub fn sweep(self: &Arc<Self>) -> Option<StillHeld> {
         let now = self.now();
         let due = now.map_or_else(Vec::new, |now| self.trust.end_due(now));
         for (why, count) in due {
@@ -222,7 +231,48 @@ impl Instance {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
+        if let Some(now) = now {
+            self.withhold_expired(&mut publisher, now);
+        }
         Some(publisher.sweep())
+    }
+
+    /// Publishes the next table where a certificate has expired that is not to be shown then, or, by a
+    /// clock that was set back, has not.
+    fn withhold_expired(self: &Arc<Self>, publisher: &mut SniPublisher, now: UnixTime) {
+        let Some(table) = self.sni.table().filter(|table| !table.stands_at(now)) else { return };
+        // Its names are its own already, unless it was removed.
+        let Ok(table) = self.publish(publisher, table.map().clone()) else { return };
+        let withheld = table.configured().filter(|configured| configured.is_withheld());
+        let mut withheld: Vec<_> = withheld.map(|configured| configured.id().as_str()).collect();
+        withheld.sort_unstable();
+        let generation = table.generation();
+        tracing::warn!(instance = %self.id, ?withheld, generation, "expired certificates");
+        self.announce(|instance| Event::CertificatesChanged { instance, generation });
+    }
+
+    /// Publishes its next map, and with it the names that are its own on the shared listener. All or
+    /// nothing.
+    pub(super) fn publish(
+        self: &Arc<Self>,
+        publisher: &mut SniPublisher,
+        map: SniMap<CertificateSet>,
+    ) -> Result<Arc<SniTable>, ClaimError> {
+        let now = self.now();
+        match self.claims.upgrade().filter(|_| self.is_shared()) {
+            Some(claims) => claims.publish(self, publisher, map, now),
+            None => Ok(publisher.publish_next(map, now)),
+        }
+    }
+
+    /// How its clients were shown a certificate, or why not, and how often a certificate could not be
+    /// renewed.
+    pub fn sni_stats(&self) -> SniStats {
+        self.shown.snapshot(self.failed_renewals())
+    }
+
+    pub(super) fn shown(&self) -> &SniCounters {
+        &self.shown
     }
 
     /// The configuration for a client that offers these protocols. rustls demands an overlap once

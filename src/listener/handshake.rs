@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::server::Acceptor as ClientHelloReader;
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
@@ -12,6 +12,7 @@ use super::lingering;
 use super::refused::Refused;
 use crate::instance::{HandshakeContext, Instance, Route, went_unanswered};
 use crate::name::HostName;
+use crate::sni::NotShown;
 use crate::trust::{self, Admitted, Refusal};
 
 /// A refused client: the reason, and what is still to be done with its stream.
@@ -19,7 +20,8 @@ pub(super) struct TurnedAway<IO>(pub(super) Refused, pub(super) Rest<IO>);
 
 /// What is still to be done with a refused client's stream.
 pub(super) enum Rest<IO> {
-    TellName(IO),
+    /// To be told with this alert.
+    Tell(AlertDescription, IO),
     Close(IO),
     /// Nothing: it is closed.
     Closed,
@@ -28,7 +30,7 @@ pub(super) enum Rest<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Rest<IO> {
     pub(super) async fn done(self) {
         match self {
-            Self::TellName(io) => lingering::refuse_name(io).await,
+            Self::Tell(alert, io) => lingering::refuse(alert, io).await,
             Self::Close(io) => lingering::close(io).await,
             Self::Closed => {}
         }
@@ -64,6 +66,10 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let instance = Arc::clone(route.instance());
+    let route = match route.decide(&start.client_hello()) {
+        Ok(route) => route,
+        Err(why) => return Err(nothing_shown(why, start, server_name)),
+    };
     let Some(context) = HandshakeContext::open(route) else {
         return Err(nobody_answers(start, server_name));
     };
@@ -89,7 +95,22 @@ pub(super) fn nobody_answers<IO>(
     start: StartHandshake<IO>,
     server_name: Option<HostName>,
 ) -> TurnedAway<IO> {
-    TurnedAway(Refused::UnrecognizedName(server_name), Rest::TellName(start.io))
+    let alert = AlertDescription::UnrecognisedName;
+    TurnedAway(Refused::UnrecognizedName(server_name), Rest::Tell(alert, start.io))
+}
+
+/// A client for whom the instance has no certificate.
+fn nothing_shown<IO>(
+    why: NotShown,
+    start: StartHandshake<IO>,
+    server_name: Option<HostName>,
+) -> TurnedAway<IO> {
+    let refused = match why {
+        NotShown::NoServerName | NotShown::UnknownName => Refused::UnrecognizedName(server_name),
+        NotShown::NoUsableCertificate => Refused::NoUsableCertificate(server_name),
+        NotShown::Expired => Refused::CertificateExpired(server_name),
+    };
+    TurnedAway(refused, Rest::Tell(why.alert(), start.io))
 }
 
 /// The reason behind a failed handshake, to be asked inside its context: rustls knows of a refused

@@ -3,15 +3,15 @@
 use std::io;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// Sends the fatal alert `unrecognized_name` and closes.
+/// Sends this alert, as a fatal one, and closes.
 ///
-/// rustls has no way to send it before a certificate is resolved
-/// ([RFC 6066 section 3](https://www.rfc-editor.org/rfc/rfc6066#section-3)).
-pub(super) async fn refuse_name<IO: AsyncRead + AsyncWrite + Unpin>(io: IO) {
-    say_and_close(&UNRECOGNIZED_NAME, io).await;
+/// rustls has `access_denied` and no other for a client to whom no certificate is shown.
+pub(super) async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(alert: AlertDescription, io: IO) {
+    say_and_close(&alert_record(alert), io).await;
 }
 
 /// Closes a stream on which rustls has written its alert.
@@ -34,7 +34,11 @@ async fn say_and_close<IO: AsyncRead + AsyncWrite + Unpin>(last_words: &[u8], mu
     let _outcome = timeout(MAX_LINGER, drained).await;
 }
 
-/// A plaintext record of the alert protocol: fatal (2), unrecognized_name (112).
-const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+/// A plaintext record (21, TLS 1.2) of the two bytes of a fatal (2) alert
+/// ([RFC 8446 sections 5.1 and 6](https://www.rfc-editor.org/rfc/rfc8446#section-5.1)).
+fn alert_record(alert: AlertDescription) -> [u8; 7] {
+    [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, alert.into()]
+}
+
 const MAX_DRAINED: u64 = 16 * 1024;
 const MAX_LINGER: Duration = Duration::from_secs(1);

@@ -37,13 +37,18 @@ pub enum Refused {
     #[error("the TLS handshake failed")]
     Tls(#[source] rustls::Error),
     /// No name, or one that leads to no instance on the shared listener, or to one that has no certificate map yet
-    /// or was removed; the client was told `unrecognized_name`.
+    /// or was removed, or whose [policy](crate::sni::SniPolicy) is against it; the client was told
+    /// `unrecognized_name`.
     #[error("no instance answers for the server name")]
     UnrecognizedName(Option<HostName>),
-    /// No certificate for the name, nor the default, suits the client; it was told
-    /// `access_denied`.
+    /// No certificate for the name, nor the default where the [policy](crate::sni::SniPolicy) asks it,
+    /// suits the client; it was told `handshake_failure`.
     #[error("no certificate suits the client's signature schemes and cipher suites")]
     NoUsableCertificate(Option<HostName>),
+    /// The certificate for the name has expired, and the [policy](crate::sni::SniPolicy) is not to show
+    /// it; the client was told `handshake_failure`.
+    #[error("the certificate for the server name has expired")]
+    CertificateExpired(Option<HostName>),
     /// The client showed no certificate and must; it was told `certificate_required`.
     #[error("the client showed no certificate")]
     NoDeviceCertificate,
@@ -83,6 +88,7 @@ impl Refused {
             Self::Tls(_) => Outcome::ProtocolError,
             Self::UnrecognizedName(_) => Outcome::UnrecognizedName,
             Self::NoUsableCertificate(_) => Outcome::NoUsableCertificate,
+            Self::CertificateExpired(_) => Outcome::CertificateExpired,
             Self::NoDeviceCertificate => Outcome::NoDeviceCertificate,
             Self::Device(refusal) => refusal.into(),
             Self::TooManyHandshakes => Outcome::TooManyHandshakes,

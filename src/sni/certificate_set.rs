@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::UnixTime;
 
 use super::offer::{Offer, SchemeSet, Suitability};
+use super::policy::NotShown;
 use crate::certificate::{KeyType, Password, ServerCertificate};
 use crate::id::CertificateId;
 
@@ -19,6 +21,16 @@ enum Certificates {
     One(Configured),
     /// The one first that is preferred where a client can use all.
     Several(Box<[Configured]>),
+}
+
+impl Certificates {
+    /// Of a set that has as many.
+    fn of(all: Vec<Configured>) -> Self {
+        match <[Configured; 1]>::try_from(all) {
+            Ok([only]) => Self::One(only),
+            Err(all) => Self::Several(all.into()),
+        }
+    }
 }
 
 impl CertificateSet {
@@ -72,11 +84,7 @@ impl CertificateSet {
                 changed = true;
             }
         }
-        let several = |all: Vec<Configured>| Certificates::Several(all.into());
-        changed.then(|| match <[Configured; 1]>::try_from(all) {
-            Ok([only]) => Self(Certificates::One(only)),
-            Err(all) => Self(several(all)),
-        })
+        changed.then(|| Self(Certificates::of(all)))
     }
 
     /// Each certificate as it was configured, the preferred one first.
@@ -97,22 +105,58 @@ impl CertificateSet {
         }
     }
 
+    /// The one that is shown to a client: none that is expired and must not be.
     pub(super) fn best(&self, offer: &Offer<'_>) -> Option<&Configured> {
-        let all = match &self.0 {
-            Certificates::One(shown) => return offer.takes(shown.schemes).then_some(shown),
-            Certificates::Several(all) => all,
-        };
-        let mut best: Option<(Suitability, &Configured)> = None;
-        for shown in all {
-            let Some(suitability) = offer.suits(shown.schemes) else {
-                continue;
-            };
-            if best.is_none_or(|(so_far, _)| suitability > so_far) {
-                best = Some((suitability, shown));
+        match &self.0 {
+            Certificates::One(shown) => offer.takes(shown.schemes).then_some(shown),
+            Certificates::Several(all) => best_of(all.iter(), |shown| offer.suits(shown.schemes)),
+        }
+    }
+
+    /// The one that would be shown to a client of those that have expired.
+    pub(super) fn best_expired(&self, offer: &Offer<'_>) -> Option<&Configured> {
+        let expired = self.all().iter().filter(|shown| shown.is_withheld());
+        best_of(expired, |shown| offer.suits(shown.all_schemes()))
+    }
+
+    /// Why there is nothing for a client.
+    pub(super) fn lack(&self, offer: &Offer<'_>) -> NotShown {
+        match self.best_expired(offer) {
+            Some(_) => NotShown::Expired,
+            None => NotShown::NoUsableCertificate,
+        }
+    }
+
+    /// The set as it answers at this time; `None` where it is that.
+    pub(super) fn at(&self, now: UnixTime) -> Option<Self> {
+        let mut all = self.all().to_vec();
+        let mut changed = false;
+        for shown in &mut all {
+            let expired = shown.certificate().validity().is_expired(now);
+            if expired != shown.is_withheld() {
+                shown.schemes = if expired { SchemeSet::EMPTY } else { shown.all_schemes() };
+                changed = true;
             }
         }
-        best.map(|(_, shown)| shown)
+        changed.then(|| Self(Certificates::of(all)))
     }
+}
+
+/// The first of those that serve the client best.
+fn best_of<'a>(
+    all: impl Iterator<Item = &'a Configured>,
+    suits: impl Fn(&Configured) -> Option<Suitability>,
+) -> Option<&'a Configured> {
+    let mut best: Option<(Suitability, &Configured)> = None;
+    for shown in all {
+        let Some(suitability) = suits(shown) else {
+            continue;
+        };
+        if best.is_none_or(|(so_far, _)| suitability > so_far) {
+            best = Some((suitability, shown));
+        }
+    }
+    best.map(|(_, shown)| shown)
 }
 
 /// The only certificate of a name, reduced to what a lookup reads.
@@ -140,6 +184,7 @@ impl fmt::Debug for CertificateSet {
 /// lookup does not read is kept elsewhere: large tables are as fast as they are small.
 #[derive(Clone)]
 pub(crate) struct Configured {
+    /// With which it may be shown: none, where it has expired and is not to be.
     schemes: SchemeSet,
     certified_key: Arc<CertifiedKey>,
     named: Arc<Named>,
@@ -175,6 +220,16 @@ impl Configured {
 
     pub(crate) fn password(&self) -> Option<&Password> {
         self.named.password.as_ref()
+    }
+
+    /// Whether it has expired and is not shown for that.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.schemes == SchemeSet::EMPTY
+    }
+
+    /// With which its key can sign, whether it is shown or not.
+    pub(super) fn all_schemes(&self) -> SchemeSet {
+        SchemeSet::of(self.certificate().schemes())
     }
 
     pub(super) fn certified_key(&self) -> &Arc<CertifiedKey> {

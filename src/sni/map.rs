@@ -44,11 +44,8 @@ impl<T> SniMap<T> {
     /// The most specific answer for a server name as a client asked for it; the default where it
     /// asked for none.
     pub fn lookup(&self, asked: Option<&str>) -> Hit<'_, T> {
-        let found = self.find_map(asked, Some);
-        found.map_or(Hit { rule: Rule::Default, value: &self.0.default }, |(rule, value)| Hit {
-            rule,
-            value,
-        })
+        let found = self.find_map(asked, |rule, value| Some(Hit { rule, value }));
+        found.unwrap_or(Hit { rule: Rule::Default, value: &self.0.default })
     }
 
     /// What `choose` makes of the most specific answer of which it makes anything, of at most
@@ -56,21 +53,22 @@ impl<T> SniMap<T> {
     pub fn find_map<'a, R>(
         &'a self,
         asked: Option<&str>,
-        choose: impl Fn(&'a T) -> Option<R>,
-    ) -> Option<(Rule, R)> {
+        mut choose: impl FnMut(Rule, &'a T) -> Option<R>,
+    ) -> Option<R> {
         let Tables { exact, wildcard, default } = self.0.as_ref();
         if let Some(asked) = asked {
             let name = canonical(asked);
-            if let Some(chosen) = exact.get(name.as_ref()).and_then(&choose) {
-                return Some((Rule::Exact, chosen));
+            let covering = exact.get(name.as_ref());
+            if let Some(chosen) = covering.and_then(|value| choose(Rule::Exact, value)) {
+                return Some(chosen);
             }
             let parent = if wildcard.is_empty() { None } else { parent_of(&name) };
             let covering = parent.and_then(|parent| wildcard.get(parent));
-            if let Some(chosen) = covering.and_then(&choose) {
-                return Some((Rule::Wildcard, chosen));
+            if let Some(chosen) = covering.and_then(|value| choose(Rule::Wildcard, value)) {
+                return Some(chosen);
             }
         }
-        choose(default).map(|chosen| (Rule::Default, chosen))
+        choose(Rule::Default, default)
     }
 
     /// The same table with other values where `replace` has one; names are shared between both.
@@ -259,8 +257,8 @@ mod tests {
     fn an_answer_that_does_not_fit_gives_way_to_a_less_specific_one() {
         let map = map(&[("*.a.com", "W"), ("x.a.com", "X")]);
         let first = |unfit: &[&str]| {
-            let fits = |value: &_| (!unfit.contains(value)).then_some(*value);
-            map.find_map(Some("x.a.com"), fits).map(|(_, value)| value)
+            let fits = |_, value: &_| (!unfit.contains(value)).then_some(*value);
+            map.find_map(Some("x.a.com"), fits)
         };
         assert_eq!(first(&[]), Some("X"));
         assert_eq!(first(&["X"]), Some("W"));

@@ -1,13 +1,15 @@
 //! Which certificate do we show?
 //!
-//! [`SniMap`] is the immutable table, [`select`] the one function that chooses from it, and
+//! [`SniMap`] is the immutable table, [`SniTable::select`] the one function that chooses from it, and
 //! [`SniResolver`] the cell in which a whole new table replaces the old one, behind rustls'
 //! `ResolvesServerCert`. A handshake loads the table once; nothing that it calls here
 //! waits, allocates, or frees what was replaced: [`SniPublisher::sweep`] does.
 
 mod certificate_set;
+mod explanation;
 mod map;
 mod offer;
+mod policy;
 mod resolver;
 mod retired;
 mod select;
@@ -18,12 +20,15 @@ mod table;
 mod model;
 
 pub use certificate_set::CertificateSet;
+pub use explanation::{Answer, Candidate, Explanation, Verdict};
 pub use map::{Hit, Rule, SniMap};
 pub use offer::{Offer, Suites};
-pub use resolver::{Explanation, SniPublisher, SniResolver};
+pub use policy::{NotShown, OnExpiry, OnMiss, SniPolicy};
+pub use resolver::{SniPublisher, SniResolver};
 pub use retired::StillHeld;
-pub use select::{Selection, select};
+pub use select::Selection;
 pub use table::SniTable;
 
 pub(crate) use certificate_set::{Configured, Only};
+pub(crate) use policy::Terms;
 pub(crate) use resolver::{Pinned, went_unanswered};

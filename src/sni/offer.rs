@@ -32,6 +32,13 @@ impl<'a> Offer<'a> {
         Self { server, schemes, suites }
     }
 
+    /// Whether client and server have so little in common that TLS itself has an answer, a better one
+    /// than that no certificate suits.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        let known = |suite: &CipherSuite| self.server.signing_schemes(*suite).is_some();
+        self.schemes.is_empty() || !self.suites.iter().any(known)
+    }
+
     /// Whether a key that signs with `schemes` serves this client on any protocol version.
     pub(super) fn takes(&self, schemes: SchemeSet) -> bool {
         self.versions(schemes).next().is_some()
@@ -119,7 +126,7 @@ enum Version {
 pub(super) struct SchemeSet(u32);
 
 impl SchemeSet {
-    const EMPTY: Self = Self(0);
+    pub(super) const EMPTY: Self = Self(0);
 
     /// All schemes that TLS 1.3 may sign a handshake with: "RSASSA-PKCS1-v1_5 algorithms … are
     /// not defined for use in signed TLS handshake messages"

@@ -10,15 +10,16 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, SignatureScheme};
+use rustls_pki_types::UnixTime;
 
 use super::certificate_set::CertificateSet;
-use super::map::{Rule, SniMap};
+use super::explanation::Explanation;
+use super::map::SniMap;
 use super::offer::{Offer, Suites};
+use super::policy::{SniPolicy, Terms};
 use super::retired::{Retired, StillHeld};
-use super::select::{Selection, select};
+use super::select::Selection;
 use super::table::SniTable;
-use crate::certificate::ServerCertificate;
-use crate::id::CertificateId;
 use crate::lent::{borrow, lend, lend_to};
 use crate::primitives::ArcSwapOption;
 
@@ -31,6 +32,7 @@ pub struct SniResolver {
     /// `None` until the first configuration: a table always has its default.
     current: ArcSwapOption<SniTable>,
     suites: Suites,
+    terms: Arc<Terms>,
     /// Its own in this process.
     number: u64,
 }
@@ -42,8 +44,8 @@ impl SniResolver {
     }
 
     /// What a client would be shown that asked for `server_name` with these signature schemes and
-    /// cipher suites: the answer of the same function that handshakes ask. `None` where it would
-    /// be refused.
+    /// cipher suites, of what else there was, and why: the answer of the same function that handshakes
+    /// ask. `None` before the first table.
     pub fn explain(
         &self,
         server_name: Option<&str>,
@@ -51,14 +53,16 @@ impl SniResolver {
         suites: &[CipherSuite],
     ) -> Option<Explanation> {
         let table = self.current.load_full()?;
-        let offer = Offer::new(&self.suites, schemes, suites);
-        let selection = select(table.map(), server_name, &offer)?;
-        Some(Explanation {
-            rule: selection.rule(),
-            certificate_id: selection.id().clone(),
-            certificate: Arc::clone(selection.certificate()),
-            generation: table.generation(),
-        })
+        Some(Explanation::of(&table, server_name, &self.offer(schemes, suites)))
+    }
+
+    /// What a client can use of these.
+    pub(crate) fn offer<'a>(
+        &'a self,
+        schemes: &'a [SignatureScheme],
+        suites: &'a [CipherSuite],
+    ) -> Offer<'a> {
+        Offer::new(&self.suites, schemes, suites)
     }
 
     /// The chain and key for a client, from the table that its handshake pinned, or else from the
@@ -75,14 +79,14 @@ impl SniResolver {
             // A connection that was made with another's configuration is shown nothing of this one's.
             let its_own = pinned.table.is_of(self.number).then(|| pinned.chosen.clone());
             let chosen = its_own.and_then(|chosen| {
-                chosen.or_else(|| select(pinned.table.map(), server_name, &offer).map(key))
+                chosen.or_else(|| pinned.table.select(server_name, &offer).ok().map(key))
             });
             pinned.unanswered = chosen.is_none();
             chosen
         });
         from_pinned.unwrap_or_else(|| {
             let table = self.current.load();
-            select(table.as_ref()?.map(), server_name, &offer).map(key)
+            table.as_ref()?.select(server_name, &offer).ok().map(key)
         })
     }
 }
@@ -115,9 +119,19 @@ pub struct SniPublisher {
 impl SniPublisher {
     /// A resolver that serves nothing yet and signs with what `provider` can, with its writer.
     pub fn new(provider: &CryptoProvider) -> Self {
-        let suites = Suites::of(provider);
+        Self::with_policy(provider, SniPolicy::default())
+    }
+
+    /// The same with a policy.
+    pub fn with_policy(provider: &CryptoProvider, policy: SniPolicy) -> Self {
+        Self::on_terms(provider, Terms::new(policy, &[]))
+    }
+
+    pub(crate) fn on_terms(provider: &CryptoProvider, terms: Terms) -> Self {
+        let (suites, terms) = (Suites::of(provider), Arc::new(terms));
         let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
-        let resolver = Arc::new(SniResolver { current: ArcSwapOption::empty(), suites, number });
+        let current = ArcSwapOption::empty();
+        let resolver = Arc::new(SniResolver { current, suites, terms, number });
         Self { resolver, retired: Retired::default() }
     }
 
@@ -128,17 +142,32 @@ impl SniPublisher {
 
     /// Puts a table with `map` in the place of the current one and returns it. A handshake that
     /// starts after this has returned is answered from it. Ends with a [`sweep`](Self::sweep).
+    ///
+    /// No certificate counts as expired: [`publish_at`](Self::publish_at) knows the time.
     pub fn publish(&mut self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
-        let table = self.next(map);
+        self.publish_next(map, None)
+    }
+
+    /// The same for this time, for a [policy](SniPolicy::expired) of certificates that have expired.
+    pub fn publish_at(&mut self, map: SniMap<CertificateSet>, now: UnixTime) -> Arc<SniTable> {
+        self.publish_next(map, Some(now))
+    }
+
+    pub(crate) fn publish_next(
+        &mut self,
+        map: SniMap<CertificateSet>,
+        now: Option<UnixTime>,
+    ) -> Arc<SniTable> {
+        let table = self.next(map, now);
         self.replace_by(&table);
         table
     }
 
-    /// The table that [`publish`](Self::publish) would put in the place of the current one.
-    pub(crate) fn next(&self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
-        let current = self.resolver.current.load();
-        let generation = current.as_ref().map_or(1, |table| table.generation() + 1);
-        Arc::new(SniTable::new(self.resolver.number, map, generation))
+    /// The table with this map that is to take the place of the current one.
+    pub(crate) fn next(&self, map: SniMap<CertificateSet>, now: Option<UnixTime>) -> Arc<SniTable> {
+        let SniResolver { current, terms, number, .. } = self.resolver.as_ref();
+        let generation = current.load().as_ref().map_or(1, |table| table.generation() + 1);
+        Arc::new(SniTable::new(*number, map, generation, terms, now))
     }
 
     /// Puts the [`next`](Self::next) table in the place of the current one.
@@ -208,18 +237,4 @@ static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static PINNED: Cell<Option<PinnedTable>> = const { Cell::new(None) };
-}
-
-/// What a client is shown, and why.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Explanation {
-    /// Which rule answered.
-    pub rule: Rule,
-    /// The id of the certificate.
-    pub certificate_id: CertificateId,
-    /// The certificate.
-    pub certificate: Arc<ServerCertificate>,
-    /// The generation of the table that answered.
-    pub generation: u64,
 }

@@ -4,30 +4,59 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
-use super::certificate_set::{CertificateSet, Configured};
-use super::map::{Rule, SniMap};
+use super::certificate_set::Configured;
+use super::map::Rule;
 use super::offer::Offer;
+use super::policy::NotShown;
+use super::table::SniTable;
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
 
-/// Chooses the certificate for a client: by the name first (exact, wildcard, default), then among
-/// a name's certificates by what the client's signature schemes and cipher suites can use.
-///
-/// This one function answers handshakes, `explain`, benches and tests. Of two certificates that
-/// both can be used, the one that serves on more protocol versions is taken, and then the one that
-/// is not RSA, whose signatures cost the server twenty times as much. Where a client can use none
-/// of a name's certificates, the next less specific rule is asked; `None` where even the default
-/// has none.
-pub fn select<'a>(
-    map: &'a SniMap<CertificateSet>,
-    server_name: Option<&str>,
-    offer: &Offer<'_>,
-) -> Option<Selection<'a>> {
-    let (rule, shown) = map.find_map(server_name, |set| set.best(offer))?;
-    Some(Selection { rule, shown })
+impl SniTable {
+    /// Chooses the certificate for a client: by the name first (exact, wildcard, default), then among
+    /// a name's certificates by what the client's signature schemes and cipher suites can use.
+    ///
+    /// This one function answers handshakes, `explain`, benches and tests. Of two certificates that
+    /// both can be used, the one that serves on more protocol versions is taken, and then the one that
+    /// is not RSA, whose signatures cost the server twenty times as much. Where a name has none that
+    /// the client can use, or it has expired, the next less specific rule is asked, unless the
+    /// [policy](super::SniPolicy) is to refuse. No date is looked at: when a certificate expires that
+    /// is to be shown no more, another table takes this one's place.
+    ///
+    /// # Errors
+    ///
+    /// Why the client is refused. Where more than one rule has nothing for it, what is wrong with the
+    /// most specific one.
+    pub fn select(
+        &self,
+        server_name: Option<&str>,
+        offer: &Offer<'_>,
+    ) -> Result<Selection<'_>, NotShown> {
+        let terms = self.terms();
+        let mut lacking = None;
+        let answer = self.map().find_map(server_name, |rule, set| {
+            if rule == Rule::Default
+                && lacking.is_none()
+                && let Some(why) = terms.bars_default(server_name)
+            {
+                return Some(Err(why));
+            }
+            if let Some(shown) = set.best(offer) {
+                return Some(Ok(Selection { rule, shown }));
+            }
+            let why = set.lack(offer);
+            if rule == Rule::Default && terms.default_outlives_itself() {
+                let expired = set.best_expired(offer);
+                return expired.map(|shown| Ok(Selection { rule, shown }));
+            }
+            let first = *lacking.get_or_insert(why);
+            terms.ends_with(why).then_some(Err(first))
+        });
+        answer.unwrap_or_else(|| Err(lacking.unwrap_or(NotShown::NoUsableCertificate)))
+    }
 }
 
-/// A certificate that [`select`] chose, and why.
+/// A certificate that [`SniTable::select`] chose, and why.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection<'a> {
     rule: Rule,

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use foldhash::HashMap;
+use rustls_pki_types::UnixTime;
 
 use super::certificate_set::{CertificateSet, Configured};
 use super::map::SniMap;
+use super::policy::{Standing, Terms};
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
 
@@ -17,10 +19,20 @@ pub struct SniTable {
     map: SniMap<CertificateSet>,
     generation: u64,
     by_id: HashMap<CertificateId, Configured>,
+    terms: Arc<Terms>,
+    standing: Standing,
 }
 
 impl SniTable {
-    pub(crate) fn new(resolver: u64, map: SniMap<CertificateSet>, generation: u64) -> Self {
+    /// The table that answers from this map at this time.
+    pub(super) fn new(
+        resolver: u64,
+        map: SniMap<CertificateSet>,
+        generation: u64,
+        terms: &Arc<Terms>,
+        now: Option<UnixTime>,
+    ) -> Self {
+        let (map, standing) = terms.at(map, now);
         let mut by_id = HashMap::default();
         for configured in map.values().flat_map(CertificateSet::all) {
             // Most names share theirs with others: an id is cloned once.
@@ -28,11 +40,26 @@ impl SniTable {
                 by_id.insert(configured.id().clone(), configured.clone());
             }
         }
-        Self { resolver, map, generation, by_id }
+        Self { resolver, map, generation, by_id, terms: Arc::clone(terms), standing }
     }
 
     pub(super) fn is_of(&self, resolver: u64) -> bool {
         self.resolver == resolver
+    }
+
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Whether the default is shown also when it has expired and others would not be.
+    pub(crate) fn shows_expired_default(&self) -> bool {
+        self.terms.default_outlives_itself()
+    }
+
+    /// Whether it answers as it should at this time: another one has to take its place where a
+    /// certificate has expired that is not to be shown then.
+    pub(crate) fn stands_at(&self, now: UnixTime) -> bool {
+        self.standing.includes(now)
     }
 
     /// The names and their certificates.

@@ -19,7 +19,14 @@ use crate::support::{Door, Identity, NOW, TestCa, VERSIONS, client, date, key, p
 fn shown(instance: &Instance, name: &str) -> Sha256 {
     let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256];
     let suites = provider().cipher_suites.iter().map(|suite| suite.suite()).collect::<Vec<_>>();
-    instance.sni().explain(Some(name), &schemes, &suites).unwrap().certificate.sha256()
+    instance
+        .sni()
+        .explain(Some(name), &schemes, &suites)
+        .unwrap()
+        .answer
+        .unwrap()
+        .certificate
+        .sha256()
 }
 
 fn sha256(identity: &Identity) -> Sha256 {

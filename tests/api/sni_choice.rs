@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mqtls::certificate::SourceError;
 use mqtls::control::{Cause, EntryFault, Place};
-use mqtls::sni::{CertificateSet, Offer, Rule, SniMap, Suites, select};
+use mqtls::sni::{CertificateSet, NotShown, Offer, Rule, SniMap, SniPublisher, Suites};
 use mqtls::{CertificateId, ClientAuth, Refused, ServerCertificate, Sha256};
 use rustls::crypto::CryptoProvider;
 use rustls::version::{TLS12, TLS13};
@@ -202,7 +202,7 @@ async fn k01_of_two_key_types_the_client_gets_the_one_that_it_can_use() {
 async fn k01_rsa_without_pss_is_no_answer_on_tls13() {
     let street = Street::new(&["rsa", "D"]);
     let only_tls13 = with_suites(provider(), |suite| suite.tls13().is_some());
-    let denied = Err(AlertDescription::AccessDenied);
+    let denied = Err(AlertDescription::HandshakeFailure);
     let cases = [
         ("D", &[PKCS1, P256][..], Ok("D")),
         ("D", &[PKCS1, PSS, P256], Ok("rsa")),
@@ -252,9 +252,9 @@ async fn k03_a_key_that_the_client_cannot_use_gives_way_to_the_next_rule_or_an_a
         ("D", "x.a.com#p384;*.a.com#W", &[P384], Ok("p384")),
         ("D", "x.a.com#p384;*.b.com#W", &[P256], Ok("D")),
         ("D", "x.a.com#p384;*.a.com#p384", &[P256], Ok("D")),
-        ("p384", "x.a.com#p384;*.a.com#p384", &[P256], Err(AlertDescription::AccessDenied)),
-        ("p384", "", &[P256], Err(AlertDescription::AccessDenied)),
-        ("D", "", &[PSS], Err(AlertDescription::AccessDenied)),
+        ("p384", "x.a.com#p384;*.a.com#p384", &[P256], Err(AlertDescription::HandshakeFailure)),
+        ("p384", "", &[P256], Err(AlertDescription::HandshakeFailure)),
+        ("D", "", &[PSS], Err(AlertDescription::HandshakeFailure)),
         ("p384", "", &[P256, P384], Ok("p384")),
     ];
     for (default, config, schemes, id) in cases {
@@ -273,7 +273,7 @@ async fn no_certificate_that_a_client_can_use_is_told_and_named() {
     for version in VERSIONS {
         let config = client_speaking(&[version], with_schemes(provider(), &[PSS]), None);
         let visit = street.door.visit(config, "a.com").await;
-        assert_eq!(visit.client.unwrap_err(), Some(AlertDescription::AccessDenied));
+        assert_eq!(visit.client.unwrap_err(), Some(AlertDescription::HandshakeFailure));
         match visit.server.unwrap_err() {
             Refused::NoUsableCertificate(name) => assert_eq!(name, Some("a.com".parse().unwrap())),
             other => panic!("{other:?}"),
@@ -292,15 +292,15 @@ fn k04_the_default_may_be_a_pair_too() {
     let ecdsa = certificate(ca.server(&["a.com"]));
     let pair = CertificateSet::new("rsa".parse().unwrap(), rsa);
     let pair = pair.with("ecdsa".parse().unwrap(), ecdsa).unwrap();
-    let map = SniMap::new(pair, BTreeMap::new());
+    let table = SniPublisher::new(&provider()).publish(SniMap::new(pair, BTreeMap::new()));
     let (server, suites) = (Suites::of(&provider()), suites_of(&provider()));
     for (schemes, id) in [(&[PSS][..], "rsa"), (&[PSS, P256], "ecdsa"), (&[P256], "ecdsa")] {
         let offer = Offer::new(&server, schemes, &suites);
-        let selection = select(&map, None, &offer).unwrap();
+        let selection = table.select(None, &offer).unwrap();
         assert_eq!((selection.rule(), selection.id().as_str()), (Rule::Default, id));
     }
     let offer = Offer::new(&server, &[P384], &suites);
-    assert!(select(&map, None, &offer).is_none());
+    assert_eq!(table.select(None, &offer).unwrap_err(), NotShown::NoUsableCertificate);
 }
 
 #[tokio::test]
@@ -322,19 +322,23 @@ async fn h05_explain_says_what_a_handshake_serves_for_a_thousand_names_at_random
         let name = random_name(&mut dice);
         let asker = dice.pick(&clients);
         let explained =
-            street.door.instance.sni().explain(Some(&name), asker.schemes, &asker.suites);
+            street.door.instance.sni().explain(Some(&name), asker.schemes, &asker.suites).unwrap();
         let visit = street.door.visit(asker.config.clone(), &name).await;
-        let Some(explained) = explained else {
-            rules[3] += 1;
-            let error = visit.server.unwrap_err();
-            assert!(matches!(error, Refused::NoUsableCertificate(_)), "{name}: {error:?}");
-            continue;
-        };
-        rules[explained.rule as usize] += 1;
-        let shown = visit.shown();
-        assert_eq!(Sha256::of(&shown), explained.certificate.sha256(), "{name}");
-        assert_eq!(street.id_of(&shown), explained.certificate_id.as_str(), "{name}");
         assert_eq!(explained.generation, 1);
+        let answer = match explained.answer {
+            Ok(answer) => answer,
+            Err(why) => {
+                assert_eq!(why, NotShown::NoUsableCertificate, "{name}");
+                rules[3] += 1;
+                let error = visit.server.unwrap_err();
+                assert!(matches!(error, Refused::NoUsableCertificate(_)), "{name}: {error:?}");
+                continue;
+            }
+        };
+        rules[answer.rule as usize] += 1;
+        let shown = visit.shown();
+        assert_eq!(Sha256::of(&shown), answer.certificate.sha256(), "{name}");
+        assert_eq!(street.id_of(&shown), answer.certificate_id.as_str(), "{name}");
     }
     assert!(rules.iter().all(|times| *times > 50), "each way to answer is met: {rules:?}");
     assert!(Street::new(&[]).door.instance.sni().explain(None, &[P256], &[]).is_none());

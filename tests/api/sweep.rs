@@ -251,7 +251,7 @@ fn table(instance: &Instance) -> Arc<SniTable> {
 }
 
 /// How many tables and certificates a sweep leaves.
-fn left(instance: &Instance) -> (usize, usize) {
+fn left(instance: &Arc<Instance>) -> (usize, usize) {
     let held = instance.sweep().unwrap();
     assert_eq!(held.is_empty(), (held.tables, held.certificates) == (0, 0));
     (held.tables, held.certificates)
