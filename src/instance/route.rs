@@ -68,18 +68,21 @@ impl Route {
     }
 
     /// Decides what the client is shown that has sent this, if that is not known yet, and counts it.
-    /// Undecided where it is for TLS itself to refuse the client.
     ///
     /// # Errors
     ///
-    /// Why it is shown nothing: rustls has an alert of its own for that, and no other.
+    /// Why it is shown nothing: rustls has `access_denied` for that, and no other alert.
     pub(crate) fn decide(mut self, hello: &ClientHello<'_>) -> Result<Self, NotShown> {
         let Generation { instance, table, .. } = self.generation.as_ref();
         if self.chosen.is_none() {
             let offer = instance.sni().offer(hello.signature_schemes(), hello.cipher_suites());
             let selected = table.select(hello.server_name(), &offer);
-            if selected.is_err() && offer.is_hopeless() {
-                return Ok(self);
+            if matches!(selected, Err(NotShown::NoUsableCertificate))
+                && offer.is_hopeless()
+                && let Some(key) = table.any_key().cloned()
+            {
+                // With any certificate rustls gets to what is wrong with the client, and no further.
+                return Ok(Self { chosen: Some(Chosen { rule: Rule::Default, key }), ..self });
             }
             let selection = selected.inspect_err(|why| instance.shown().count(Err(*why)))?;
             let key = Arc::clone(selection.certified_key());

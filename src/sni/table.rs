@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use foldhash::HashMap;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::UnixTime;
 
 use super::certificate_set::{CertificateSet, Configured};
@@ -45,6 +46,11 @@ impl SniTable {
 
     pub(super) fn is_of(&self, resolver: u64) -> bool {
         self.resolver == resolver
+    }
+
+    /// A key that it has, whoever may be shown it.
+    pub(crate) fn any_key(&self) -> Option<&Arc<CertifiedKey>> {
+        self.map.default_value().all().first().map(Configured::certified_key)
     }
 
     pub(super) fn terms(&self) -> &Terms {

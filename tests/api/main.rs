@@ -38,6 +38,7 @@ mod path;
 mod path_limits;
 mod path_many;
 mod path_status;
+mod policies;
 mod registration;
 mod registration_check;
 mod registry;
