@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt};
-
+use super::parts::Parts;
 use crate::name::{HostName, NamePattern, canonical, parent_of};
 
 /// An immutable table from name patterns to values, with a default that answers all other names.
@@ -16,29 +15,28 @@ use crate::name::{HostName, NamePattern, canonical, parent_of};
 ///
 /// There is deliberately no way to change a table: a writer builds the next one in full. Cloning one
 /// therefore copies nothing, so that a table that was built beforehand can be published in no time,
-/// and again.
+/// and again. One with the same names and other values shares with the first what is not other.
 pub struct SniMap<T>(Arc<Tables<T>>);
 
 struct Tables<T> {
-    exact: HashMap<HostName, T>,
+    exact: Parts<HostName, T>,
     /// By the name that follows the `*.`.
-    wildcard: HashMap<HostName, T>,
+    wildcard: Parts<HostName, T>,
     default: T,
 }
 
 impl<T> SniMap<T> {
     /// A table of `entries` with `default` for all other names.
     pub fn new(default: T, entries: BTreeMap<NamePattern, T>) -> Self {
-        let mut map = Tables { exact: HashMap::new(), wildcard: HashMap::new(), default };
+        let (mut exact, mut wildcard) = (vec![], vec![]);
         for (pattern, value) in entries {
             match pattern {
-                NamePattern::Exact(name) => map.exact.insert(name, value),
-                NamePattern::Wildcard(parent) => map.wildcard.insert(parent, value),
-            };
+                NamePattern::Exact(name) => exact.push((name, value)),
+                NamePattern::Wildcard(parent) => wildcard.push((parent, value)),
+            }
         }
-        map.exact.shrink_to_fit();
-        map.wildcard.shrink_to_fit();
-        Self(Arc::new(map))
+        let (exact, wildcard) = (Parts::new(exact), Parts::new(wildcard));
+        Self(Arc::new(Tables { exact, wildcard, default }))
     }
 
     /// The most specific answer for a server name as a client asked for it; the default where it
@@ -58,7 +56,7 @@ impl<T> SniMap<T> {
         let Tables { exact, wildcard, default } = self.0.as_ref();
         if let Some(asked) = asked {
             let name = canonical(asked);
-            let covering = exact.get(name.as_ref());
+            let covering = exact.get::<str>(&name);
             if let Some(chosen) = covering.and_then(|value| choose(Rule::Exact, value)) {
                 return Some(chosen);
             }
@@ -71,23 +69,19 @@ impl<T> SniMap<T> {
         choose(Rule::Default, default)
     }
 
-    /// The same table with other values where `replace` has one; names are shared between both.
+    /// The same table with other values where `replace` has one. It shares with this one all but some
+    /// thousand entries around each that is replaced, so that one of many costs next to nothing but
+    /// the calls of `replace`.
     pub fn replace_values(&self, replace: impl Fn(&T) -> Option<T>) -> Self
     where
         T: Clone,
     {
         let Tables { exact, wildcard, default } = self.0.as_ref();
-        let renew = |table: &HashMap<HostName, T>| {
-            let mut table = table.clone();
-            for value in table.values_mut() {
-                if let Some(next) = replace(value) {
-                    *value = next;
-                }
-            }
-            table
-        };
-        let default = replace(default).unwrap_or_else(|| default.clone());
-        Self(Arc::new(Tables { exact: renew(exact), wildcard: renew(wildcard), default }))
+        Self(Arc::new(Tables {
+            exact: exact.replace_values(&replace),
+            wildcard: wildcard.replace_values(&replace),
+            default: replace(default).unwrap_or_else(|| default.clone()),
+        }))
     }
 
     /// The value that answers where no pattern does.

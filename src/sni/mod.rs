@@ -9,6 +9,7 @@ mod certificate_set;
 mod explanation;
 mod map;
 mod offer;
+mod parts;
 mod policy;
 mod resolver;
 mod retired;

@@ -9,6 +9,7 @@ use rustls_pki_types::UnixTime;
 
 use super::certificate_set::{CertificateSet, Configured};
 use super::map::SniMap;
+use super::parts::Parts;
 use super::policy::{Standing, Terms};
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
@@ -19,7 +20,7 @@ pub struct SniTable {
     resolver: u64,
     map: SniMap<CertificateSet>,
     generation: u64,
-    by_id: HashMap<CertificateId, Configured>,
+    by_id: Parts<CertificateId, Configured>,
     terms: Arc<Terms>,
     standing: Standing,
 }
@@ -36,11 +37,12 @@ impl SniTable {
         let (map, standing) = terms.at(map, now);
         let mut by_id = HashMap::default();
         for configured in map.values().flat_map(CertificateSet::all) {
-            // Most names share theirs with others: an id is cloned once.
-            if !by_id.contains_key(configured.id()) {
-                by_id.insert(configured.id().clone(), configured.clone());
-            }
+            // Most names share theirs with others: each is cloned once.
+            by_id.entry(configured.id()).or_insert(configured);
         }
+        let cloned =
+            |(id, configured): (&CertificateId, &Configured)| (id.clone(), configured.clone());
+        let by_id = Parts::new(by_id.into_iter().map(cloned).collect());
         Self { resolver, map, generation, by_id, terms: Arc::clone(terms), standing }
     }
 
