@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 use foldhash::HashMap;
 use foldhash::fast::RandomState;
-use rustls_pki_types::UnixTime;
 
 use super::route::{Chosen, Generation, NoRoute, Route};
 use super::tenant::Instance;
 use crate::name::{HostName, NamePattern, canonical, parent_of};
-use crate::sni::{CertificateSet, Offer, Only, Rule, SniMap, SniPublisher, SniTable};
+use crate::sni::{CertificateSet, Next, Offer, Only, Rule, SniMap, SniPublisher, SniTable};
 
 /// The names of the instances that share the listener. No name is covered by the patterns of two.
 ///
@@ -99,24 +98,26 @@ impl Claims {
         Ok(())
     }
 
-    /// Publishes an instance's next map for this time, and with it the names that are its own: all or nothing, in
+    /// Publishes an instance's next table, and with it the names that are its own: all or nothing, in
     /// one step.
     pub(super) fn publish(
         &self,
         instance: &Arc<Instance>,
         publisher: &mut SniPublisher,
-        map: SniMap<CertificateSet>,
-        now: Option<UnixTime>,
+        next: Next,
     ) -> Result<Arc<SniTable>, ClaimError> {
-        let table = publisher.next(map, now);
+        let (table, same_names) = (Arc::clone(next.table()), next.has_the_same_names());
         // Nobody else publishes for the instance, and it is not removed, while its publisher is lent.
-        let last = self.claim(instance, table.map())?;
+        let last = match same_names {
+            true => self.last(instance)?,
+            false => self.claim(instance, table.map())?,
+        };
         let generation = Arc::new(Generation::new(instance, Arc::clone(&table)));
         // From here to the swap the last table is asked itself, and behind it the next one: no name
         // goes by what it was before while another goes by what it is now.
         let replaced = last.inspect(|last| last.retire());
         self.changes.fetch_add(1, Ordering::SeqCst);
-        publisher.replace_by(&table);
+        publisher.replace_by(next);
         for (pattern, set) in table.map().iter() {
             let claim = Claim::Served(Arc::clone(&generation), set.only());
             let (claims, name) = self.place(&pattern);
@@ -124,14 +125,21 @@ impl Claims {
                 *held = claim;
             }
         }
-        let lost = replaced.iter().flat_map(|replaced| replaced.table().map().patterns());
-        let lost: Vec<_> = lost.filter(|pattern| table.map().get(pattern).is_none()).collect();
-        self.give_up(instance, &lost);
+        if !same_names {
+            let lost = replaced.iter().flat_map(|replaced| replaced.table().map().patterns());
+            let lost: Vec<_> = lost.filter(|pattern| table.map().get(pattern).is_none()).collect();
+            self.give_up(instance, &lost);
+        }
         self.ledger().members.insert(address(instance), Some(generation));
         // Until here what was replaced was in use, by these claims.
         drop(replaced);
         publisher.sweep();
         Ok(table)
+    }
+
+    /// What an instance serves now.
+    fn last(&self, instance: &Arc<Instance>) -> Result<Option<Arc<Generation>>, ClaimError> {
+        self.ledger().members.get(&address(instance)).cloned().ok_or(ClaimError::Removed)
     }
 
     /// Claims all names of a map or none; gives what the instance serves now.

@@ -12,6 +12,7 @@ mod handshake;
 mod instances;
 mod listing;
 mod own_handshake;
+mod publication;
 mod rate;
 mod renewal;
 mod route;

@@ -1,10 +1,9 @@
 //! Certificates that are renewed where they come from, without an operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use foldhash::HashMap;
 use rustls_pki_types::UnixTime;
 
 use super::events::Event;
@@ -12,7 +11,7 @@ use super::instances::Instances;
 use super::tenant::Instance;
 use crate::certificate::{ServerCertificate, ServerCertificateError, SourceError, Validity};
 use crate::id::{CertificateId, InstanceId};
-use crate::sni::{CertificateSet, Configured, SniTable};
+use crate::sni::{Configured, Renewed, SniTable};
 
 /// What loading an instance's certificates anew came to.
 #[derive(Debug, Default)]
@@ -88,17 +87,16 @@ impl Instances {
         let mut publisher = instance.sni_publisher();
         let Some(current) = instance.sni().table() else { return Renewal::default() };
         let (mut renewed, mut failed) = self.load_anew(instance, &current);
-        for id in clashes(&current, &renewed) {
-            renewed.remove(&id);
+        for id in take_clashes(&current, &mut renewed) {
             failed.push(RenewalError { id, fault: RenewalFault::KeyTypeTaken });
         }
-        let mut ids: Vec<_> = renewed.keys().cloned().collect();
+        // What is replaced is freed by whoever lets go of it last: that is the publisher.
+        drop(current);
+        let mut ids: Vec<_> = renewed.ids().cloned().collect();
         ids.sort_unstable();
         failed.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         if !renewed.is_empty() {
-            let map = current.map().replace_values(|set| set.renewed(&renewed));
-            // Its names are its own already, unless it was removed.
-            let Ok(table) = self.publish(instance, &mut publisher, map) else {
+            let Some(table) = instance.publish_renewed(&mut publisher, renewed) else {
                 return Renewal::default();
             };
             let generation = table.generation();
@@ -106,28 +104,20 @@ impl Instances {
             instance.announce(|instance| Event::CertificatesChanged { instance, generation });
         }
         if failed.is_empty() || failing == Failing::ForGood {
-            instance.renewals().note(instance, &current, &failed);
+            instance.renewals().note(instance, &failed);
         }
         Renewal { renewed: ids, failed }
     }
 
     /// What has changed at the source since it was loaded.
-    fn load_anew(
-        &self,
-        instance: &Instance,
-        current: &SniTable,
-    ) -> (HashMap<CertificateId, Configured>, Vec<RenewalError>) {
-        let (mut renewed, mut failed) = (HashMap::default(), vec![]);
+    fn load_anew(&self, instance: &Instance, current: &SniTable) -> (Renewed, Vec<RenewalError>) {
+        let (mut renewed, mut failed) = (Renewed::default(), vec![]);
         let now = instance.now();
         for served in current.configured() {
-            let id = served.id();
             match self.load_certificate(instance, served).and_then(|it| check(it, served, now)) {
-                Ok(Some(certificate)) => {
-                    let password = served.password().cloned();
-                    renewed.insert(id.clone(), Configured::new(id.clone(), certificate, password));
-                }
+                Ok(Some(certificate)) => renewed.put(served, certificate),
                 Ok(None) => {}
-                Err(fault) => failed.push(RenewalError { id: id.clone(), fault }),
+                Err(fault) => failed.push(RenewalError { id: served.id().clone(), fault }),
             }
         }
         (renewed, failed)
@@ -170,23 +160,19 @@ fn check(
     }
 }
 
-/// Those that would stand beside another one of the same key type.
-fn clashes(current: &SniTable, renewed: &HashMap<CertificateId, Configured>) -> Vec<CertificateId> {
-    let changed: Vec<_> = current
-        .configured()
-        .filter_map(|served| {
-            let next = renewed.get(served.id())?.certificate().key_type();
-            (next != served.certificate().key_type()).then(|| served.id().clone())
-        })
-        .collect();
-    if changed.is_empty() {
-        return vec![];
+/// Takes those out that would stand beside another one of the same key type, and gives their ids.
+fn take_clashes(current: &SniTable, renewed: &mut Renewed) -> BTreeSet<CertificateId> {
+    let key_type = |configured: &Configured| configured.certificate().key_type();
+    let changed = renewed.each().filter(|(served, next)| key_type(served) != key_type(next));
+    let mut clashes: BTreeSet<_> = changed.map(|(served, _)| served.id().clone()).collect();
+    if !clashes.is_empty() {
+        let several = current.map().values().filter(|set| set.certificates().count() > 1);
+        let beside_others: BTreeSet<_> =
+            several.flat_map(|set| set.certificates().map(|(id, _)| id)).collect();
+        clashes.retain(|id| beside_others.contains(id));
+        renewed.retain(|served| !clashes.contains(served.id()));
     }
-    let beside_others = |id: &CertificateId| {
-        let mut several = current.map().values().filter(|set| set.certificates().count() > 1);
-        several.any(|set: &CertificateSet| set.certificates().any(|(known, _)| known == id))
-    };
-    changed.into_iter().filter(beside_others).collect()
+    clashes
 }
 
 /// What could not be renewed, by its id, and how often that happened.
@@ -211,7 +197,7 @@ pub struct FailedRenewal {
 
 impl Renewals {
     /// Notes what failed now; what is not among it is good again. Tells of what was not known.
-    fn note(&self, instance: &Instance, current: &SniTable, failed: &[RenewalError]) {
+    fn note(&self, instance: &Instance, failed: &[RenewalError]) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.count += failed.len() as u64;
         let before = std::mem::take(&mut failures.standing);
@@ -227,9 +213,7 @@ impl Renewals {
                 });
                 FailedRenewal { since: instance.now(), reason }
             });
-            if current.certificate(id).is_some() {
-                failures.standing.insert(id.clone(), failure);
-            }
+            failures.standing.insert(id.clone(), failure);
         }
     }
 

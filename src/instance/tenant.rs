@@ -10,7 +10,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{Error, ServerConfig};
 use rustls_pki_types::UnixTime;
 
-use super::claims::{ClaimError, Claims};
+use super::claims::Claims;
 use super::events::{Announcer, Event};
 use super::rate::Rate;
 use super::renewal::{FailedRenewal, Renewals};
@@ -19,7 +19,7 @@ use super::spec::{Edition, InstanceSpec};
 use super::stats::Counters;
 use crate::id::{AccountId, CertificateId, InstanceId, Region};
 use crate::name::HostName;
-use crate::sni::{CertificateSet, SniMap, SniPublisher, SniResolver, SniTable, StillHeld, Terms};
+use crate::sni::{SniPublisher, SniResolver, StillHeld, Terms};
 use crate::trust::{
     BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Ended, LiveChange, Sealing,
 };
@@ -237,38 +237,15 @@ impl Instance {
         Some(publisher.sweep())
     }
 
-    /// Publishes the next table where a certificate has expired that is not to be shown then, or, by a
-    /// clock that was set back, has not.
-    fn withhold_expired(self: &Arc<Self>, publisher: &mut SniPublisher, now: UnixTime) {
-        let Some(table) = self.sni.table().filter(|table| !table.stands_at(now)) else { return };
-        // Its names are its own already, unless it was removed.
-        let Ok(table) = self.publish(publisher, table.map().clone()) else { return };
-        let withheld = table.configured().filter(|configured| configured.is_withheld());
-        let mut withheld: Vec<_> = withheld.map(|configured| configured.id().as_str()).collect();
-        withheld.sort_unstable();
-        let generation = table.generation();
-        tracing::warn!(instance = %self.id, ?withheld, generation, "expired certificates");
-        self.announce(|instance| Event::CertificatesChanged { instance, generation });
-    }
-
-    /// Publishes its next map, and with it the names that are its own on the shared listener. All or
-    /// nothing.
-    pub(super) fn publish(
-        self: &Arc<Self>,
-        publisher: &mut SniPublisher,
-        map: SniMap<CertificateSet>,
-    ) -> Result<Arc<SniTable>, ClaimError> {
-        let now = self.now();
-        match self.claims.upgrade().filter(|_| self.is_shared()) {
-            Some(claims) => claims.publish(self, publisher, map, now),
-            None => Ok(publisher.publish_next(map, now)),
-        }
-    }
-
     /// How its clients were shown a certificate, or why not, and how often a certificate could not be
     /// renewed.
     pub fn sni_stats(&self) -> SniStats {
         self.shown.snapshot(self.failed_renewals())
+    }
+
+    /// Where the names of its set are claimed; `None` where the set is gone.
+    pub(super) fn claims(&self) -> Option<Arc<Claims>> {
+        self.claims.upgrade()
     }
 
     pub(super) fn shown(&self) -> &SniCounters {

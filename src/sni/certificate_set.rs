@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use foldhash::HashMap;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::UnixTime;
 
 use super::offer::{Offer, SchemeSet, Suitability};
 use super::policy::NotShown;
+use super::renewed::Renewed;
 use crate::certificate::{KeyType, Password, ServerCertificate};
 use crate::id::CertificateId;
 
@@ -75,16 +75,13 @@ impl CertificateSet {
     }
 
     /// The set with other certificates under the same ids; `None` where none of its own has another.
-    pub(crate) fn renewed(&self, renewed: &HashMap<CertificateId, Configured>) -> Option<Self> {
-        let mut all = self.all().to_vec();
-        let mut changed = false;
-        for shown in &mut all {
-            if let Some(next) = renewed.get(&shown.named.id) {
-                *shown = next.clone();
-                changed = true;
-            }
-        }
-        changed.then(|| Self(Certificates::of(all)))
+    pub(super) fn renewed(&self, renewed: &Renewed) -> Option<Self> {
+        self.all().iter().find_map(|shown| renewed.next(shown))?;
+        let next = |shown: &Configured| renewed.next(shown).unwrap_or(shown).clone();
+        Some(Self(match &self.0 {
+            Certificates::One(shown) => Certificates::One(next(shown)),
+            Certificates::Several(all) => Certificates::Several(all.iter().map(next).collect()),
+        }))
     }
 
     /// Each certificate as it was configured, the preferred one first.
@@ -234,6 +231,17 @@ impl Configured {
 
     pub(super) fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.certified_key
+    }
+
+    /// Another certificate under the same id, with the same password.
+    pub(super) fn with(&self, certificate: Arc<ServerCertificate>) -> Self {
+        Self::new(self.id().clone(), certificate, self.password().cloned())
+    }
+
+    /// Where in memory all clones have what they share: theirs alone, for as long as one of them is
+    /// there.
+    pub(super) fn place(&self) -> usize {
+        Arc::as_ptr(&self.named).addr()
     }
 
     fn key_type(&self) -> KeyType {

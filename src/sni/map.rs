@@ -260,6 +260,29 @@ mod tests {
         assert_eq!(first(&["X", "W", "D"]), None);
     }
 
+    #[test]
+    fn with_another_value_most_of_a_large_map_lies_where_it_lay() {
+        let patterns = (0..10_000).map(|at| [format!("n{at}.test"), format!("*.n{at}.test")]);
+        let patterns: Vec<NamePattern> =
+            patterns.flatten().map(|text| text.parse().unwrap()).collect();
+        let entries = patterns.iter().cloned().map(|pattern| (pattern.clone(), Some(pattern)));
+        let before = SniMap::new(None, entries.collect());
+        let renewed: NamePattern = "*.n4711.test".parse().unwrap();
+        let after = before.replace_values(|value| {
+            (value.as_ref() == Some(&renewed)).then(|| Some("new.test".parse().unwrap()))
+        });
+        assert_eq!(after.lookup(Some("x.n4711.test")).value, &"new.test".parse().ok());
+        let lies_elsewhere = |pattern: &&NamePattern| {
+            !std::ptr::eq(before.get(pattern).unwrap(), after.get(pattern).unwrap())
+        };
+        assert!((1..=1024).contains(&patterns.iter().filter(lies_elsewhere).count()));
+        let others = |map: &SniMap<Option<NamePattern>>| {
+            patterns.iter().filter(|it| map.get(it).unwrap().as_ref() == Some(it)).count()
+        };
+        assert_eq!((others(&before), others(&after)), (20_000, 19_999));
+        assert!(before != after && after.len() == before.len());
+    }
+
     proptest! {
         #[test]
         fn lookup_agrees_with_a_linear_search(

@@ -11,6 +11,7 @@ mod map;
 mod offer;
 mod parts;
 mod policy;
+mod renewed;
 mod resolver;
 mod retired;
 mod select;
@@ -32,4 +33,6 @@ pub use table::SniTable;
 
 pub(crate) use certificate_set::{Configured, Only};
 pub(crate) use policy::Terms;
+pub(crate) use renewed::Renewed;
 pub(crate) use resolver::{Pinned, went_unanswered};
+pub(crate) use table::Next;

@@ -17,9 +17,10 @@ use super::explanation::Explanation;
 use super::map::SniMap;
 use super::offer::{Offer, Suites};
 use super::policy::{SniPolicy, Terms};
+use super::renewed::Renewed;
 use super::retired::{Retired, StillHeld};
 use super::select::Selection;
-use super::table::SniTable;
+use super::table::{Next, SniTable};
 use crate::lent::{borrow, lend, lend_to};
 use crate::primitives::ArcSwapOption;
 
@@ -145,39 +146,45 @@ impl SniPublisher {
     ///
     /// No certificate counts as expired: [`publish_at`](Self::publish_at) knows the time.
     pub fn publish(&mut self, map: SniMap<CertificateSet>) -> Arc<SniTable> {
-        self.publish_next(map, None)
+        let next = self.next(map, None);
+        self.replace_by(next)
     }
 
     /// The same for this time, for a [policy](SniPolicy::expired) of certificates that have expired.
     pub fn publish_at(&mut self, map: SniMap<CertificateSet>, now: UnixTime) -> Arc<SniTable> {
-        self.publish_next(map, Some(now))
+        let next = self.next(map, Some(now));
+        self.replace_by(next)
     }
 
-    pub(crate) fn publish_next(
-        &mut self,
-        map: SniMap<CertificateSet>,
-        now: Option<UnixTime>,
-    ) -> Arc<SniTable> {
-        let table = self.next(map, now);
-        self.replace_by(&table);
-        table
-    }
-
-    /// The table with this map that is to take the place of the current one.
-    pub(crate) fn next(&self, map: SniMap<CertificateSet>, now: Option<UnixTime>) -> Arc<SniTable> {
+    /// The table with this map, for this time, that is to take the place of the current one.
+    pub(crate) fn next(&self, map: SniMap<CertificateSet>, now: Option<UnixTime>) -> Next {
         let SniResolver { current, terms, number, .. } = self.resolver.as_ref();
         let generation = current.load().as_ref().map_or(1, |table| table.generation() + 1);
-        Arc::new(SniTable::new(*number, map, generation, terms, now))
+        let table = SniTable::new(*number, map, generation, terms, now);
+        Next { table: Arc::new(table), renewed: None }
     }
 
-    /// Puts the [`next`](Self::next) table in the place of the current one.
-    pub(crate) fn replace_by(&mut self, table: &Arc<SniTable>) {
+    /// The current table for this time, with these certificates in the place of theirs; `None` where
+    /// there is none.
+    /// To be followed by [`replace_by`](Self::replace_by) before anything else is published.
+    pub(crate) fn next_renewed(&self, renewed: Renewed, now: Option<UnixTime>) -> Option<Next> {
+        let table = Arc::new(self.resolver.current.load().as_ref()?.renewed(&renewed, now));
+        Some(Next { table, renewed: Some(renewed) })
+    }
+
+    /// Puts the [`next`](Self::next) table in the place of the current one, and returns it.
+    pub(crate) fn replace_by(&mut self, next: Next) -> Arc<SniTable> {
+        let Next { table, renewed } = next;
         // From here on the replaced table's count says who uses it: a swap counts in whoever loaded
         // it and has not counted itself in.
-        if let Some(replaced) = self.resolver.current.swap(Some(Arc::clone(table))) {
-            self.retired.take_over(replaced, table);
+        if let Some(replaced) = self.resolver.current.swap(Some(Arc::clone(&table))) {
+            match renewed {
+                None => self.retired.take_over(replaced, &table),
+                Some(renewed) => self.retired.take_over_renewed(replaced, &table, &renewed),
+            }
             self.sweep();
         }
+        table
     }
 
     /// Frees replaced tables and certificates that no handshake uses anymore; no handshake frees

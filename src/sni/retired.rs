@@ -5,12 +5,15 @@ use std::sync::atomic::{Ordering, fence};
 
 use foldhash::HashMap;
 
+use super::certificate_set::Configured;
+use super::renewed::Renewed;
 use super::table::SniTable;
 use crate::certificate::ServerCertificate;
 
 /// Replaced tables, and the certificates that the current table no longer serves.
 ///
-/// Whoever drops the last reference frees what is behind it: a hundred thousand names, private
+/// A replaced table may share parts with the current one, and others that are here: what is freed with
+/// it is what no other one has. Whoever drops the last reference frees what is behind it: a hundred thousand names, private
 /// keys. That must be no handshake, which loads a table without counting itself in and holds the
 /// chosen key to its end. So each stays here, and with it one reference, until there is no other;
 /// a handshake only ever counts down. What is here can get no new user, since nothing leads to it
@@ -25,14 +28,38 @@ pub(super) struct Retired {
 impl Retired {
     /// Takes over what `current` replaced. Costs in proportion to the certificates of both.
     pub(super) fn take_over(&mut self, replaced: Arc<SniTable>, current: &SniTable) {
-        for certificate in replaced.certificates() {
-            self.certificates.entry(address(certificate)).or_insert_with(|| Grave::of(certificate));
-        }
+        replaced.certificates().for_each(|certificate| self.bury(certificate));
         // Also those that come back from an earlier table: what is served is not retired.
         for certificate in current.certificates() {
             self.certificates.remove(&address(certificate));
         }
         self.tables.push(replaced);
+    }
+
+    /// The same where `renewed` is all in which the two differ. Costs in proportion to that, and one
+    /// look at where each key of the current table lies.
+    pub(super) fn take_over_renewed(
+        &mut self,
+        replaced: Arc<SniTable>,
+        current: &SniTable,
+        renewed: &Renewed,
+    ) {
+        let key = |configured: &Configured| Arc::as_ptr(configured.certified_key()).addr();
+        let mut gone: HashMap<usize, &Configured> =
+            renewed.each().map(|(served, _)| (key(served), served)).collect();
+        // One file under two names, of which one still stands for it.
+        for configured in current.configured() {
+            gone.remove(&key(configured));
+        }
+        gone.into_values().for_each(|served| self.bury(served.certificate()));
+        for (_, next) in renewed.each() {
+            self.certificates.remove(&address(next.certificate()));
+        }
+        self.tables.push(replaced);
+    }
+
+    fn bury(&mut self, certificate: &Arc<ServerCertificate>) {
+        self.certificates.entry(address(certificate)).or_insert_with(|| Grave::of(certificate));
     }
 
     /// Frees what nobody else holds, and tells what is left. Costs nothing where nothing is here.

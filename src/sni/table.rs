@@ -11,6 +11,7 @@ use super::certificate_set::{CertificateSet, Configured};
 use super::map::SniMap;
 use super::parts::Parts;
 use super::policy::{Standing, Terms};
+use super::renewed::Renewed;
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
 
@@ -20,6 +21,7 @@ pub struct SniTable {
     resolver: u64,
     map: SniMap<CertificateSet>,
     generation: u64,
+    /// Whether one of them is withheld is the map's to say.
     by_id: Parts<CertificateId, Configured>,
     terms: Arc<Terms>,
     standing: Standing,
@@ -44,6 +46,21 @@ impl SniTable {
             |(id, configured): (&CertificateId, &Configured)| (id.clone(), configured.clone());
         let by_id = Parts::new(by_id.into_iter().map(cloned).collect());
         Self { resolver, map, generation, by_id, terms: Arc::clone(terms), standing }
+    }
+
+    /// The next table, with other certificates for the same names. What holds nothing of them is in
+    /// both.
+    pub(super) fn renewed(&self, renewed: &Renewed, now: Option<UnixTime>) -> Self {
+        let map = self.map.replace_values(|set| set.renewed(renewed));
+        let (map, standing) = self.terms.at(map, now);
+        Self {
+            resolver: self.resolver,
+            map,
+            generation: self.generation + 1,
+            by_id: self.by_id.replace_values(|configured| renewed.next(configured).cloned()),
+            terms: Arc::clone(&self.terms),
+            standing,
+        }
     }
 
     pub(super) fn is_of(&self, resolver: u64) -> bool {
@@ -83,7 +100,12 @@ impl SniTable {
 
     /// The certificate that is served under this id, for whatever name.
     pub fn certificate(&self, id: &CertificateId) -> Option<&Arc<ServerCertificate>> {
-        self.by_id.get(id).map(Configured::certificate)
+        self.get(id).map(Configured::certificate)
+    }
+
+    /// What is served under this id.
+    pub(crate) fn get(&self, id: &CertificateId) -> Option<&Configured> {
+        self.by_id.get(id)
     }
 
     /// Every certificate, once for each id under which it is served.
@@ -103,5 +125,23 @@ impl fmt::Debug for SniTable {
             .field("generation", &self.generation)
             .field("names", &self.map.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// A table that is to take the place of the current one.
+pub(crate) struct Next {
+    pub(super) table: Arc<SniTable>,
+    /// What alone is other in it, where it was made of the current one.
+    pub(super) renewed: Option<Renewed>,
+}
+
+impl Next {
+    pub(crate) fn table(&self) -> &Arc<SniTable> {
+        &self.table
+    }
+
+    /// Whether its names are those of the current one.
+    pub(crate) fn has_the_same_names(&self) -> bool {
+        self.renewed.is_some()
     }
 }

@@ -10,7 +10,7 @@ use mqtls::instance::{Outcome, ServedCertificate, SniStats};
 use mqtls::sni::OnExpiry::{self, Serve};
 use mqtls::sni::OnMiss::{self, Refuse, ServeDefault};
 use mqtls::sni::{
-    CertificateSet, NotShown, Offer, Rule, SniMap, SniPolicy, SniPublisher, Suites, Verdict,
+    Answer, CertificateSet, NotShown, Offer, Rule, SniMap, SniPolicy, SniPublisher, Suites, Verdict,
 };
 use mqtls::{
     Acceptor, CertificateId, ClientAuth, Event, HostName, InstanceSpec, NamePattern, Refused,
@@ -471,12 +471,7 @@ async fn h05_listing_and_explain_say_what_a_thousand_real_handshakes_are_shown_o
                     let host: HostName = name.parse().unwrap();
                     let sha256 = Sha256::of(&visit.shown());
                     assert_eq!(sha256, answer.certificate.sha256(), "{name}");
-                    let is_it = |it: &&ServedCertificate| {
-                        it.certificate_id == answer.certificate_id
-                            && it.pattern.as_ref().is_none_or(|pattern| pattern.covers(&host))
-                            && it.pattern.is_none() == (answer.rule == Rule::Default)
-                    };
-                    let listed = listed.iter().find(is_it).unwrap();
+                    let listed = listed.iter().find(|it| stands_for(it, &answer, &host)).unwrap();
                     assert_eq!((listed.sha256, listed.is_withheld), (sha256, false), "{name}");
                     format!("{:?}", answer.rule)
                 }
@@ -492,6 +487,13 @@ async fn h05_listing_and_explain_say_what_a_thousand_real_handshakes_are_shown_o
         ["Default", "Exact", "Expired", "NoUsableCertificate", "UnknownName", "Wildcard"];
     assert!(answers.keys().eq(&expected), "{answers:?}");
     assert!(answers.values().all(|times| *times > 20), "each is met: {answers:?}");
+}
+
+/// Whether an entry of the list is the one behind an answer.
+fn stands_for(listed: &ServedCertificate, answer: &Answer, asked: &HostName) -> bool {
+    listed.certificate_id == answer.certificate_id
+        && listed.pattern.as_ref().is_none_or(|pattern| pattern.covers(asked))
+        && listed.pattern.is_none() == (answer.rule == Rule::Default)
 }
 
 /// One certificate of those that the property below draws from.

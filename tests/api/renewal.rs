@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use mqtls::certificate::{CertificateSource, SourceError};
 use mqtls::instance::{RenewalFault, WatchError};
+use mqtls::sni::SniTable;
 use mqtls::{
     Caller, CertificateId, Directory, Event, Events, Instance, InstanceSpec, Instances, Memory,
-    SetSniConfig, Sha256,
+    NamePattern, SetSniConfig, Sha256,
 };
 use rustls::SignatureScheme;
 use tempfile::TempDir;
@@ -70,6 +71,93 @@ async fn a_renewed_certificate_is_served_for_all_of_its_names_in_one_step() {
     // The same configuration as before changes nothing, and keeps what was renewed.
     assert_eq!(door.set_sni("default", config).unwrap().generation, generation);
     assert_eq!(shown(&door.instance, "b.test"), sha256(&second));
+}
+
+#[test]
+fn renewing_one_of_many_leaves_most_of_the_table_where_it_lies() {
+    let door = Door::open();
+    let [first, second, other] = [(); 3].map(|()| door.server_ca.server(&["*.test"]));
+    let ids: Vec<_> = (0..3000).map(|at| id(&format!("c{at}"))).collect();
+    for id in &ids {
+        door.put(id.as_str(), &other);
+    }
+    door.put("c7", &first);
+    let names: Vec<NamePattern> =
+        (0..3000).map(|at| format!("n{at}.test").parse().unwrap()).collect();
+    let config: String = (0..3000).map(|at| format!("n{at}.test#c{at};")).collect();
+    door.set_sni("default", &config).unwrap();
+    let before = door.instance.sni().table().unwrap();
+    door.put("c7", &second);
+    assert_eq!(door.instances.reload()[0].1.renewed, [id("c7")]);
+    let after = door.instance.sni().table().unwrap();
+    let elsewhere = names.iter().filter(|name| {
+        !std::ptr::eq(before.map().get(name).unwrap(), after.map().get(name).unwrap())
+    });
+    assert!((1..=1024).contains(&elsewhere.count()));
+    let elsewhere = ids.iter().filter(|id| {
+        !std::ptr::eq(before.certificate(id).unwrap(), after.certificate(id).unwrap())
+    });
+    assert!((1..=1024).contains(&elsewhere.count()));
+    for (id, name) in ids.iter().zip(&names) {
+        let (served, shown) = (after.certificate(id).unwrap(), after.map().get(name).unwrap());
+        let expected = if id.as_str() == "c7" { &second } else { &other };
+        assert_eq!(served.sha256(), sha256(expected));
+        assert!(Arc::ptr_eq(shown.certificates().next().unwrap().1, served));
+    }
+    // The old table is freed without what it shares with the current one.
+    drop(before);
+    assert!(door.instance.sweep().unwrap().is_empty());
+    assert_eq!(shown(&door.instance, "n8.test"), sha256(&other));
+    assert_eq!(shown(&door.instance, "n7.test"), sha256(&second));
+}
+
+#[test]
+fn what_a_renewal_replaces_is_freed_by_it_and_what_another_id_still_serves_is_not() {
+    let door = Door::open();
+    let [first, second] = [(); 2].map(|()| door.server_ca.server(&["*.test"]));
+    door.put("one", &first);
+    door.put("two", &first);
+    door.set_sni("default", "one.test#one;two.test#two").unwrap();
+    let served = |of: &str| {
+        let table = door.instance.sni().table().unwrap();
+        Arc::clone(table.certificate(&id(of)).unwrap())
+    };
+    assert!(Arc::ptr_eq(&served("one"), &served("two")));
+    let old = Arc::downgrade(&served("one"));
+    door.put("one", &second);
+    assert_eq!(door.instances.reload()[0].1.renewed, [id("one")]);
+    assert!(door.instance.sweep().unwrap().is_empty(), "one that is served is not retired");
+    assert_eq!(shown(&door.instance, "two.test"), sha256(&first));
+    // Round and back: each is what the other was.
+    door.put("one", &first);
+    door.put("two", &second);
+    assert_eq!(door.instances.reload()[0].1.renewed, [id("one"), id("two")]);
+    assert!(door.instance.sweep().unwrap().is_empty());
+    assert_eq!(shown(&door.instance, "one.test"), sha256(&first));
+    assert!(Arc::ptr_eq(&old.upgrade().unwrap(), &served("one")));
+    door.put("one", &second);
+    assert_eq!(door.instances.reload().len(), 1);
+    assert!(old.upgrade().is_none(), "the renewal frees it itself");
+    assert!(door.instance.sweep().unwrap().is_empty());
+}
+
+#[test]
+fn a_certificate_that_comes_back_while_a_table_with_it_is_held_is_served_and_not_retired() {
+    let door = Door::open();
+    let [first, second] = [(); 2].map(|()| door.server_ca.server(&["*.test"]));
+    door.put("one", &first);
+    door.set_sni("default", "one.test#one").unwrap();
+    let held = door.instance.sni().table().unwrap();
+    let of = |table: &SniTable| Arc::clone(table.certificate(&id("one")).unwrap());
+    for (next, certificates) in [(&second, 1), (&first, 0)] {
+        door.put("one", next);
+        assert_eq!(door.instances.reload().len(), 1);
+        let left = door.instance.sweep().unwrap();
+        assert_eq!((left.tables, left.certificates), (1, certificates));
+    }
+    assert!(Arc::ptr_eq(&of(&held), &of(&door.instance.sni().table().unwrap())));
+    drop(held);
+    assert!(door.instance.sweep().unwrap().is_empty());
 }
 
 #[tokio::test]
