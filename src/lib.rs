@@ -96,6 +96,7 @@ pub use instance::{
 };
 pub use listener::{Acceptor, Connection, ConnectionHandle, Drained, Refused};
 pub use name::{HostName, NameError, NamePattern, PatternError};
+pub use sni::{NotShown, OnExpiry, OnMiss, SniPolicy};
 pub use trust::{
     CaStatus, ClientAuth, Device, DeviceStatus, Ended, LiveChange, Provisioning, Refusal,
     Resumption, Tickets,

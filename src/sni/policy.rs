@@ -12,7 +12,19 @@ use crate::name::HostName;
 
 /// What an instance shows clients in the four cases in which it has nothing that fits them. Unless
 /// said otherwise every client is shown something: a device that is refused for a mistake of ours
-/// may be one that nobody can reach any more.
+/// may be one that nobody can reach any more. Given to an instance by
+/// [`InstanceSpec::sni_policy`](crate::InstanceSpec::sni_policy).
+///
+/// ```
+/// use mqtls::{InstanceSpec, OnExpiry, OnMiss, SniPolicy};
+///
+/// # fn main() -> Result<(), mqtls::IdError> {
+/// let policy =
+///     SniPolicy::default().unknown_name(OnMiss::Refuse).expired(OnExpiry::ServeDefault);
+/// let spec = InstanceSpec::new("mqtt-cn-5yd3xxx".parse()?).sni_policy(policy);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[must_use]
 pub struct SniPolicy {
