@@ -16,6 +16,9 @@
 //! order: 70 % stand in the table, 20 % are covered by a wildcard, 10 % by the default alone. The
 //! size of 1,000,000 takes 1.8 GB and is there under `MQTLS_BENCH_MILLION=1`.
 //!
+//! **`policies`** is the same where the instance has every policy: it refuses who asks for no name, for
+//! one that only the default covers, and who can use no certificate, and withholds what has expired.
+//!
 //! **`disturbed`** asks whether a reader notices a writer. Both sides are the same thread and the
 //! same resolver, whichever table is in force: mqtls' blocks of lookups are those in which a second
 //! thread publishes ten times a second, the baseline's those in which it sleeps. It alternates two
@@ -33,7 +36,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqtls::sni::SniPublisher;
+use mqtls::{OnExpiry, OnMiss, SniPolicy};
 use names::{Certificates, Client, Names};
+use rustls::pki_types::UnixTime;
 use rustls::sign::CertifiedKey;
 use side_by_side::{Bar, Contenders, SideBySide, Terms, each, whole};
 use support::provider;
@@ -51,7 +56,11 @@ fn main() -> ExitCode {
     let million = std::env::var_os("MQTLS_BENCH_MILLION").as_deref() == Some(OsStr::new("1"));
     let sizes = [1_000, 100_000, 1_000_000];
     for size in sizes.into_iter().take(if million { 3 } else { 2 }) {
-        benches.compare(size, TERMS, || beside_a_static_map(size));
+        benches.compare(size, TERMS, || beside_a_static_map(size, SniPolicy::default()));
+    }
+    for size in sizes.into_iter().take(if million { 3 } else { 2 }) {
+        let id = format!("{size}-policies");
+        benches.compare(id, TERMS, || beside_a_static_map(size, every_policy()));
     }
     let blocks = [(1_000, 4_000_000), (100_000, 1_000_000), (1_000_000, 3_000_000)];
     for (size, lookups) in blocks.into_iter().take(if million { 3 } else { 2 }) {
@@ -61,12 +70,22 @@ fn main() -> ExitCode {
     benches.finish()
 }
 
+fn every_policy() -> SniPolicy {
+    SniPolicy::default()
+        .no_server_name(OnMiss::Refuse)
+        .unknown_name(OnMiss::Refuse)
+        .no_usable_certificate(OnMiss::Refuse)
+        .expired(OnExpiry::ServeDefault)
+}
+
 fn beside_a_static_map(
     size: usize,
+    policy: SniPolicy,
 ) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut(u64) -> Duration> {
     let (names, certificates) = (Names::of(size), Certificates::new());
-    let mut publisher = SniPublisher::new(&provider());
-    let _table = publisher.publish(names.map(&certificates.sets(size), 0));
+    let mut publisher = SniPublisher::with_policy(&provider(), policy);
+    let map = names.map(&certificates.sets(size), 0);
+    let _table = publisher.publish_at(map, UnixTime::now());
     let exact = names.exact.iter().chain(names.wildcard.iter().map(|(_, name)| name));
     let static_map: StaticMap = exact.map(|name| (name.clone(), certificates.bare())).collect();
     let asked = names.asked();

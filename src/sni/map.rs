@@ -42,8 +42,22 @@ impl<T> SniMap<T> {
     /// The most specific answer for a server name as a client asked for it; the default where it
     /// asked for none.
     pub fn lookup(&self, asked: Option<&str>) -> Hit<'_, T> {
-        let found = self.find_map(asked, |rule, value| Some(Hit { rule, value }));
-        found.unwrap_or(Hit { rule: Rule::Default, value: &self.0.default })
+        if let Some(asked) = asked {
+            let name = canonical(asked);
+            if let Some(value) = self.0.exact.get::<str>(&name) {
+                return Hit { rule: Rule::Exact, value };
+            }
+            if let Some(value) = self.covering(&name) {
+                return Hit { rule: Rule::Wildcard, value };
+            }
+        }
+        Hit { rule: Rule::Default, value: &self.0.default }
+    }
+
+    /// What the wildcard has that covers a name in canonical form.
+    fn covering(&self, name: &str) -> Option<&T> {
+        let wildcard = &self.0.wildcard;
+        if wildcard.is_empty() { None } else { wildcard.get(parent_of(name)?) }
     }
 
     /// What `choose` makes of the most specific answer of which it makes anything, of at most
@@ -53,20 +67,18 @@ impl<T> SniMap<T> {
         asked: Option<&str>,
         mut choose: impl FnMut(Rule, &'a T) -> Option<R>,
     ) -> Option<R> {
-        let Tables { exact, wildcard, default } = self.0.as_ref();
-        if let Some(asked) = asked {
-            let name = canonical(asked);
-            let covering = exact.get::<str>(&name);
-            if let Some(chosen) = covering.and_then(|value| choose(Rule::Exact, value)) {
-                return Some(chosen);
-            }
-            let parent = if wildcard.is_empty() { None } else { parent_of(&name) };
-            let covering = parent.and_then(|parent| wildcard.get(parent));
-            if let Some(chosen) = covering.and_then(|value| choose(Rule::Wildcard, value)) {
-                return Some(chosen);
-            }
+        let Hit { rule, value } = self.lookup(asked);
+        let mut chosen = choose(rule, value);
+        if let (None, Rule::Exact, Some(asked)) = (&chosen, rule, asked) {
+            let covering = self.covering(&canonical(asked));
+            chosen = covering.and_then(|value| choose(Rule::Wildcard, value));
         }
-        choose(Rule::Default, default)
+        match rule {
+            Rule::Exact | Rule::Wildcard => {
+                chosen.or_else(|| choose(Rule::Default, &self.0.default))
+            }
+            Rule::Default => chosen,
+        }
     }
 
     /// The same table with other values where `replace` has one. It shares with this one all but some

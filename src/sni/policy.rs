@@ -8,7 +8,7 @@ use rustls_pki_types::UnixTime;
 use super::certificate_set::CertificateSet;
 use super::map::SniMap;
 use crate::certificate::Validity;
-use crate::name::HostName;
+use crate::name::{HostName, canonical};
 
 /// What an instance shows clients in the four cases in which it has nothing that fits them. Unless
 /// said otherwise every client is shown something: a device that is refused for a mistake of ours
@@ -136,19 +136,25 @@ impl Terms {
         Self { policy, endpoints: endpoints.into() }
     }
 
-    /// Why the default is not for a client that asked for this, of which no entry knows.
-    pub(super) fn bars_default(&self, asked: Option<&str>) -> Option<NotShown> {
+    /// Whether the default may not be for somebody who is known by no entry.
+    pub(super) fn bar_default(&self) -> bool {
+        [self.policy.no_server_name, self.policy.unknown_name].contains(&OnMiss::Refuse)
+    }
+
+    /// Whether the default is for a client that asked for this, of which no entry knows; the error is
+    /// why not.
+    pub(super) fn check_default(&self, asked: Option<&str>) -> Result<(), NotShown> {
         let (on_miss, why) = match asked {
             None => (self.policy.no_server_name, NotShown::NoServerName),
             Some(_) => (self.policy.unknown_name, NotShown::UnknownName),
         };
-        let refuses =
-            on_miss == OnMiss::Refuse && !asked.is_some_and(|name| self.is_endpoint(name));
-        refuses.then_some(why)
+        let is_known = || asked.is_some_and(|name| self.is_endpoint(name));
+        if on_miss == OnMiss::ServeDefault || is_known() { Ok(()) } else { Err(why) }
     }
 
     fn is_endpoint(&self, asked: &str) -> bool {
-        asked.parse::<HostName>().is_ok_and(|asked| self.endpoints.contains(&asked))
+        let asked = canonical(asked);
+        self.endpoints.iter().any(|endpoint| endpoint.as_str() == asked)
     }
 
     /// Whether no less specific rule is asked where one has nothing for this reason.

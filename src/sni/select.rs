@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use super::certificate_set::Configured;
-use super::map::Rule;
+use super::map::{Hit, Rule};
 use super::offer::Offer;
 use super::policy::NotShown;
 use super::table::SniTable;
@@ -32,15 +32,27 @@ impl SniTable {
         server_name: Option<&str>,
         offer: &Offer<'_>,
     ) -> Result<Selection<'_>, NotShown> {
+        let Hit { rule, value } = self.map().lookup(server_name);
+        if rule == Rule::Default && self.terms_bar_default() {
+            self.terms().check_default(server_name)?;
+        }
+        match value.best(offer) {
+            Some(shown) => Ok(Selection { rule, shown }),
+            None => self.select_further(server_name, offer),
+        }
+    }
+
+    /// The whole way, for a client that the most specific rule has nothing for. Kept from the usual
+    /// one, which is short.
+    #[cold]
+    fn select_further(
+        &self,
+        server_name: Option<&str>,
+        offer: &Offer<'_>,
+    ) -> Result<Selection<'_>, NotShown> {
         let terms = self.terms();
         let mut lacking = None;
         let answer = self.map().find_map(server_name, |rule, set| {
-            if rule == Rule::Default
-                && lacking.is_none()
-                && let Some(why) = terms.bars_default(server_name)
-            {
-                return Some(Err(why));
-            }
             if let Some(shown) = set.best(offer) {
                 return Some(Ok(Selection { rule, shown }));
             }

@@ -24,6 +24,8 @@ pub struct SniTable {
     /// Whether one of them is withheld is the map's to say.
     by_id: Parts<CertificateId, Configured>,
     terms: Arc<Terms>,
+    /// Whether they may keep the default from somebody: beside the map, where a lookup reads it.
+    terms_bar_default: bool,
     standing: Standing,
 }
 
@@ -45,7 +47,9 @@ impl SniTable {
         let cloned =
             |(id, configured): (&CertificateId, &Configured)| (id.clone(), configured.clone());
         let by_id = Parts::new(by_id.into_iter().map(cloned).collect());
-        Self { resolver, map, generation, by_id, terms: Arc::clone(terms), standing }
+        let terms_bar_default = terms.bar_default();
+        let terms = Arc::clone(terms);
+        Self { resolver, map, generation, by_id, terms, terms_bar_default, standing }
     }
 
     /// The next table, with other certificates for the same names. What holds nothing of them is in
@@ -59,6 +63,7 @@ impl SniTable {
             generation: self.generation + 1,
             by_id: self.by_id.replace_values(|configured| renewed.next(configured).cloned()),
             terms: Arc::clone(&self.terms),
+            terms_bar_default: self.terms_bar_default,
             standing,
         }
     }
@@ -70,6 +75,10 @@ impl SniTable {
     /// A key that it has, whoever may be shown it.
     pub(crate) fn any_key(&self) -> Option<&Arc<CertifiedKey>> {
         self.map.default_value().all().first().map(Configured::certified_key)
+    }
+
+    pub(super) fn terms_bar_default(&self) -> bool {
+        self.terms_bar_default
     }
 
     pub(super) fn terms(&self) -> &Terms {
