@@ -35,8 +35,8 @@ mod register_device_certificate;
 mod request_id;
 mod set_sni_config;
 mod sni_config;
+mod sni_draft;
 mod sni_faults;
-mod sni_plan;
 
 pub use access::{AccessDenied, AccessDeniedDetail, AccessRequest, Authoriser, Resource};
 pub use active_ca_certificate::{ActiveCaCertificate, ActiveCaCertificateResponse};

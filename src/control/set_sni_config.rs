@@ -10,8 +10,8 @@ use super::error::{Cause, OperationError};
 use super::parameters::Parameters;
 use super::request_id::RequestId;
 use super::sni_config::{SniConfig, SniEntry};
+use super::sni_draft::{Loading, SniDraft};
 use super::sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused};
-use super::sni_plan::{Loading, SniPlan};
 use crate::id::{CertificateId, InstanceId};
 use crate::instance::{ClaimError, Event, Instance, Instances};
 use crate::name::NamePattern;
@@ -103,24 +103,23 @@ impl SetSniConfig {
                 now,
                 current: current.as_deref(),
             };
-            let plan = SniPlan::make(&self.default_certificate, &self.sni_config, from)?;
-            let unchanged = current.filter(|table| *table.map() == plan.map);
+            let draft = SniDraft::make(&self.default_certificate, &self.sni_config, from)?;
+            let unchanged = current.filter(|table| *table.map() == draft.map);
             let changed = unchanged.is_none();
-            let table = match unchanged {
-                Some(table) => table,
-                None => {
-                    instances.publish(&instance, &mut publisher, plan.map).map_err(|error| {
-                        match error {
+            let table =
+                match unchanged {
+                    Some(table) => table,
+                    None => instances.publish(&instance, &mut publisher, draft.map).map_err(
+                        |error| match error {
                             ClaimError::Removed => Cause::NoSuchInstance(instance.id().clone()),
                             ClaimError::Taken(names) => self.refuse_taken(&names).into(),
-                        }
-                    })?
-                }
-            };
+                        },
+                    )?,
+                };
             tracing::info!(
                 action = ACTION.name, %request_id, ?caller, instance = %instance.id(), changed,
                 default_certificate = %self.default_certificate, entries = self.sni_config.len(),
-                generation = table.generation(), warnings = plan.warnings.len(),
+                generation = table.generation(), warnings = draft.warnings.len(),
                 "operation applied"
             );
             if changed {
@@ -134,7 +133,7 @@ impl SetSniConfig {
                 success: true,
                 access_denied_detail: None,
                 generation: table.generation(),
-                warnings: plan.warnings,
+                warnings: draft.warnings,
             })
         })
     }

@@ -14,12 +14,12 @@ use crate::name::NamePattern;
 use crate::sni::{CertificateSet, Configured, SniMap, SniTable};
 
 /// The next map of an instance, complete and checked, not yet published.
-pub(super) struct SniPlan {
+pub(super) struct SniDraft {
     pub(super) map: SniMap<CertificateSet>,
     pub(super) warnings: Vec<EntryWarning>,
 }
 
-impl SniPlan {
+impl SniDraft {
     /// Loads and checks everything. No fault hides another: all are collected.
     pub(super) fn make(
         default: &CertificateId,
