@@ -7,6 +7,7 @@
 mod ca;
 mod ca_error;
 mod ca_extensions;
+mod chain;
 mod device;
 mod directory;
 mod encrypted_key;
@@ -28,6 +29,7 @@ mod validity;
 
 pub use ca::CaCertificate;
 pub use ca_error::CaCertificateError;
+pub use chain::ChainFinding;
 pub use device::{DeviceCertificate, DeviceCertificateError};
 pub use directory::{Directory, DirectoryError};
 pub use encrypted_key::EncryptedKeyError;

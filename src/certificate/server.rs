@@ -11,6 +11,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use super::chain::{self, ChainFinding};
 use super::fingerprint::Sha256;
 use super::material::CertificateMaterial;
 use super::validity::Validity;
@@ -29,6 +30,8 @@ pub struct ServerCertificate {
     validity: Validity,
     sha256: Sha256,
     chain_sha256: Sha256,
+    /// Nearly always none.
+    chain_findings: Box<[ChainFinding]>,
     /// How many tables' graveyards hold it: see `retire`.
     retired: AtomicUsize,
 }
@@ -44,11 +47,11 @@ impl ServerCertificate {
         material: &CertificateMaterial,
         provider: &CryptoProvider,
     ) -> Result<Self, ServerCertificateError> {
-        for (position, certificate) in (1..).zip(&material.chain) {
-            parse(certificate).ok_or(ServerCertificateError::Malformed { position })?;
-        }
-        let end_entity = material.chain.first().map_or(&[][..], AsRef::as_ref);
-        let x509 = parse(end_entity).ok_or(ServerCertificateError::Malformed { position: 1 })?;
+        let parsed = (1..).zip(&material.chain).map(|(position, certificate)| {
+            parse(certificate).ok_or(ServerCertificateError::Malformed { position })
+        });
+        let chain = parsed.collect::<Result<Vec<_>, _>>()?;
+        let x509 = chain.first().ok_or(ServerCertificateError::Malformed { position: 1 })?;
         let key = provider
             .key_provider
             .load_private_key(material.key.clone_key())
@@ -66,10 +69,11 @@ impl ServerCertificate {
         Ok(Self {
             key_type,
             schemes,
-            names: names_of(&x509),
-            validity: Validity::of(&x509),
-            sha256: Sha256::of(end_entity),
+            names: names_of(x509),
+            validity: Validity::of(x509),
+            sha256: Sha256::of(x509.as_raw()),
             chain_sha256: Sha256::of_all(&material.chain),
+            chain_findings: chain::inspect(&chain),
             retired: AtomicUsize::new(0),
             certified_key: Arc::new(certified_key),
         })
@@ -93,6 +97,11 @@ impl ServerCertificate {
     /// The SHA-256 of its end entity certificate.
     pub fn sha256(&self) -> Sha256 {
         self.sha256
+    }
+
+    /// What is to look at in its chain, in the order of the chain.
+    pub fn chain_findings(&self) -> &[ChainFinding] {
+        &self.chain_findings
     }
 
     /// The chain and key in the form that rustls takes from a resolver.
