@@ -74,6 +74,7 @@ pub mod listener;
 pub mod sni;
 pub mod trust;
 
+mod causes;
 mod id;
 mod lent;
 mod name;

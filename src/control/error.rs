@@ -115,6 +115,14 @@ pub enum Cause {
         /// How many it may have.
         limit: usize,
     },
+    /// Another certificate map is in force than the one for which the change was meant.
+    #[error("certificate map {found} is in force, not {expected}")]
+    OtherGeneration {
+        /// The generation for which it was meant; 0 stands for no map.
+        expected: u64,
+        /// The generation in force.
+        found: u64,
+    },
     /// The CA could not be registered.
     #[error(transparent)]
     Register(#[from] RegisterError),
@@ -168,6 +176,9 @@ impl Cause {
             | Self::SniSyntax(_)
             | Self::Sni(_)
             | Self::TooManyNames { .. }
+            // No documented code is for conflicts. The page of `SetSniConfig` has none that is nearer,
+            // and the wire no parameter that could lead to one.
+            | Self::OtherGeneration { .. }
             | Self::CaName(_)
             | Self::Revocation(_) => ErrorCode::ParameterFieldCheckFailed,
             Self::Register(error) => match error {

@@ -35,8 +35,11 @@ mod register_device_certificate;
 mod request_id;
 mod set_sni_config;
 mod sni_config;
+mod sni_difference;
 mod sni_draft;
 mod sni_faults;
+mod sni_plan;
+mod sni_warnings;
 
 pub use access::{AccessDenied, AccessDeniedDetail, AccessRequest, Authoriser, Resource};
 pub use active_ca_certificate::{ActiveCaCertificate, ActiveCaCertificateResponse};
@@ -70,4 +73,6 @@ pub use register_device_certificate::{
 pub use request_id::RequestId;
 pub use set_sni_config::{SetSniConfig, SetSniConfigResponse};
 pub use sni_config::{EntrySyntaxError, SniConfig, SniConfigError, SyntaxFault};
+pub use sni_difference::{NameChange, NameChangeKind, ShownChange, SniDifference};
 pub use sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused, Warning};
+pub use sni_plan::SniConfigPlan;

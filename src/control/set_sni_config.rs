@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use rustls_pki_types::UnixTime;
+
 use super::access::{AccessDeniedDetail, Scope};
 use super::answers::OperationPage;
 use super::call::{self, Action};
@@ -12,9 +14,10 @@ use super::request_id::RequestId;
 use super::sni_config::{SniConfig, SniEntry};
 use super::sni_draft::{Loading, SniDraft};
 use super::sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused};
+use super::sni_plan::{SniConfigPlan, generation, is_in_force};
 use crate::id::{CertificateId, InstanceId};
 use crate::instance::{ClaimError, Event, Instance, Instances};
-use crate::name::NamePattern;
+use crate::sni::SniTable;
 
 /// Replaces the whole certificate map of an instance.
 ///
@@ -48,7 +51,8 @@ pub struct SetSniConfigResponse {
     /// Counts the maps of the instance from 1; the same as before where nothing changed. Not on
     /// the wire.
     pub generation: u64,
-    /// What to look at in the map that is now served. Not on the wire.
+    /// What to look at in the map that is now served: the default certificate's first, then in the
+    /// order of the entries. Not on the wire.
     pub warnings: Vec<EntryWarning>,
 }
 
@@ -87,39 +91,101 @@ impl SetSniConfig {
         instances: &Instances,
         caller: &Caller,
     ) -> Result<SetSniConfigResponse, OperationError> {
+        self.apply_to(None, instances, caller)
+    }
+
+    /// Applies the operation as [`apply`](Self::apply) does if the map in force still has this
+    /// generation, as a [`plan`](Self::plan) found it: 0 stands for no map. Of two that expect the
+    /// same generation one is applied, and the other refused: of what the first one did it did not
+    /// know. Where the first one changed nothing the generation is what it was, and both are applied.
+    ///
+    /// A renewal of certificates makes another generation, too. Each instance counts its own from 1,
+    /// also one that takes the id of another that was removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), and `ParameterFieldCheckFailed` with [`Cause::OtherGeneration`] where
+    /// the generation is another one, before any certificate is asked for. That is a code for bad
+    /// parameters, since none for conflicts is documented: the operation has no such parameter on the
+    /// wire. The map in force stays.
+    pub fn apply_if(
+        &self,
+        expected_generation: u64,
+        instances: &Instances,
+        caller: &Caller,
+    ) -> Result<SetSniConfigResponse, OperationError> {
+        self.apply_to(Some(expected_generation), instances, caller)
+    }
+
+    /// What applying the operation would come to now: everything that is wrong, what to look at, and
+    /// what would be shown otherwise. Changes nothing, claims no name and waits for no other change;
+    /// blocks as [`apply`](Self::apply) does.
+    ///
+    /// The plan tells of this moment. [`apply_if`](Self::apply_if) with its generation applies the
+    /// operation only to the map with which it was compared; that certificates and names of others are
+    /// still what they were is looked at anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), but for what is wrong with the default certificate and with entries:
+    /// that is in the plan.
+    pub fn plan(
+        &self,
+        instances: &Instances,
+        caller: &Caller,
+    ) -> Result<SniConfigPlan, OperationError> {
         let target = (&self.mqtt_instance_id, &self.sni_config);
         ACTION.on_instance(instances, target, caller, |request_id, instance| {
-            self.check_number_of_names(&instance)?;
-            let now = call::now(&instance)?;
-            let mut publisher = instance.sni_publisher();
-            // While the publisher is held it is not removed.
-            let removed = |_| Cause::NoSuchInstance(instance.id().clone());
-            instance.trust().check_open().map_err(removed)?;
+            let now = self.begin(&instance)?;
+            check_open(&instance)?;
             let current = instance.sni().table();
-            let from = Loading {
-                source: instances.source(),
-                shelf: instances.shelf(),
-                instance: &instance,
-                now,
-                current: current.as_deref(),
+            let current = current.as_deref();
+            let SniDraft { map, warnings } = self.draft(instances, &instance, now, current);
+            let map = match map {
+                Ok(map) if is_in_force(&map, current) => Ok(map),
+                Ok(map) => match instances.foresee_publish(&instance, &map) {
+                    Ok(()) => Ok(map),
+                    Err(error) => Err(self.refuse_claim(&instance, error)?),
+                },
+                Err(refused) => Err(refused),
             };
-            let draft = SniDraft::make(&self.default_certificate, &self.sni_config, from)?;
-            let unchanged = current.filter(|table| *table.map() == draft.map);
+            Ok(SniConfigPlan::new(request_id, current, map, warnings))
+        })
+    }
+
+    fn apply_to(
+        &self,
+        expected: Option<u64>,
+        instances: &Instances,
+        caller: &Caller,
+    ) -> Result<SetSniConfigResponse, OperationError> {
+        let target = (&self.mqtt_instance_id, &self.sni_config);
+        ACTION.on_instance(instances, target, caller, |request_id, instance| {
+            let now = self.begin(&instance)?;
+            // Until it is let go of no other map comes into force.
+            let mut publisher = instance.sni_publisher();
+            check_open(&instance)?;
+            let current = instance.sni().table();
+            let found = generation(current.as_deref());
+            if let Some(expected) = expected.filter(|expected| *expected != found) {
+                return Err(Cause::OtherGeneration { expected, found });
+            }
+            let draft = self.draft(instances, &instance, now, current.as_deref());
+            let SniDraft { map, warnings } = draft;
+            let map = map?;
+            let unchanged = current.filter(|table| is_in_force(&map, Some(table)));
             let changed = unchanged.is_none();
-            let table =
-                match unchanged {
-                    Some(table) => table,
-                    None => instances.publish(&instance, &mut publisher, draft.map).map_err(
-                        |error| match error {
-                            ClaimError::Removed => Cause::NoSuchInstance(instance.id().clone()),
-                            ClaimError::Taken(names) => self.refuse_taken(&names).into(),
-                        },
-                    )?,
-                };
+            let table = match unchanged {
+                Some(table) => table,
+                None => match instances.publish(&instance, &mut publisher, map) {
+                    Ok(table) => table,
+                    Err(error) => return Err(self.refuse_claim(&instance, error)?.into()),
+                },
+            };
             tracing::info!(
                 action = ACTION.name, %request_id, ?caller, instance = %instance.id(), changed,
                 default_certificate = %self.default_certificate, entries = self.sni_config.len(),
-                generation = table.generation(), warnings = draft.warnings.len(),
+                generation = table.generation(), warnings = warnings.len(),
                 "operation applied"
             );
             if changed {
@@ -128,19 +194,37 @@ impl SetSniConfig {
                     generation: table.generation(),
                 });
             }
-            Ok::<_, Cause>(SetSniConfigResponse {
+            Ok(SetSniConfigResponse {
                 request_id,
                 success: true,
                 access_denied_detail: None,
                 generation: table.generation(),
-                warnings: draft.warnings,
+                warnings,
             })
         })
     }
-}
 
-impl SetSniConfig {
-    /// Before any certificate is loaded: a name counts once, however many key types it has.
+    /// What comes before any certificate is loaded and, since the clock is somebody else's, before the
+    /// publisher is held. Gives the time by which dates are judged.
+    fn begin(&self, instance: &Instance) -> Result<UnixTime, Cause> {
+        self.check_number_of_names(instance)?;
+        call::now(instance)
+    }
+
+    /// The next map in full, or all that is wrong with it: of applying and planning the same.
+    fn draft(
+        &self,
+        instances: &Instances,
+        instance: &Instance,
+        now: UnixTime,
+        current: Option<&SniTable>,
+    ) -> SniDraft {
+        let source = instances.source();
+        let from = Loading { source, shelf: instances.shelf(), instance, now, current };
+        SniDraft::make(&self.default_certificate, &self.sni_config, from)
+    }
+
+    /// A name counts once, however many key types it has.
     fn check_number_of_names(&self, instance: &Instance) -> Result<(), Cause> {
         let Some(limit) = instance.max_names() else { return Ok(()) };
         let names: BTreeSet<_> = self.sni_config.entries().map(|(_, it)| &it.pattern).collect();
@@ -148,17 +232,29 @@ impl SetSniConfig {
         if names > limit { Err(Cause::TooManyNames { names, limit }) } else { Ok(()) }
     }
 
-    /// The entries whose names another instance has claimed.
-    fn refuse_taken(&self, names: &[NamePattern]) -> SniConfigRefused {
-        let names: BTreeSet<_> = names.iter().collect();
+    /// The entries whose names another instance has claimed, where that is the reason.
+    fn refuse_claim(
+        &self,
+        instance: &Instance,
+        error: ClaimError,
+    ) -> Result<SniConfigRefused, Cause> {
+        let names = match error {
+            ClaimError::Removed => return Err(Cause::NoSuchInstance(instance.id().clone())),
+            ClaimError::Taken(names) => BTreeSet::from_iter(names),
+        };
         let entries = self.sni_config.entries();
         let taken = entries.filter(|(_, entry)| names.contains(&entry.pattern));
         let error = |(index, entry): (usize, &SniEntry)| EntryError {
             place: Place::Entry(index),
             fault: EntryFault::NameTaken(entry.pattern.clone()),
         };
-        SniConfigRefused { errors: taken.map(error).collect() }
+        Ok(SniConfigRefused { errors: taken.map(error).collect() })
     }
+}
+
+/// Refuses where the instance was removed meanwhile. Where its publisher is held it is not.
+fn check_open(instance: &Instance) -> Result<(), Cause> {
+    instance.trust().check_open().map_err(|_| Cause::NoSuchInstance(instance.id().clone()))
 }
 
 const ACTION: Action = Action {

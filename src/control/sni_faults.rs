@@ -1,7 +1,8 @@
 //! What can be wrong with a `SniConfig` that is well formed.
 
 use super::sni_config::list;
-use crate::certificate::{KeyType, ServerCertificateError, SourceError, Validity};
+use crate::causes::with_causes;
+use crate::certificate::{ChainFinding, KeyType, ServerCertificateError, SourceError, Validity};
 use crate::id::CertificateId;
 use crate::name::NamePattern;
 
@@ -15,8 +16,8 @@ pub struct SniConfigRefused {
     pub errors: Vec<EntryError>,
 }
 
-/// What an error or a warning is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an error or a warning is about. The default certificate comes first in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
     /// The default certificate.
     Default,
@@ -35,7 +36,7 @@ impl std::fmt::Display for Place {
 
 /// A fault of one entry or of the default certificate.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {}", chain(.fault))]
+#[error("{place}: {}", with_causes(.fault))]
 pub struct EntryError {
     /// Whose fault it is.
     pub place: Place,
@@ -98,6 +99,9 @@ pub struct EntryWarning {
 }
 
 /// What to look at in a configuration that is served.
+///
+/// What is true of a certificate whatever it is for is told once for each id, at the first place that
+/// names it: its dates, its chain, and that it stands under two ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
@@ -110,16 +114,28 @@ pub enum Warning {
     /// The certificate is not valid yet.
     #[error("the certificate is not valid yet")]
     NotYetValid(Validity),
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
+    /// The certificate expires in less than 30 days, and in less than a third of the time for which it
+    /// was issued: short-lived ones are renewed late.
+    #[error("the certificate has {days} whole days left")]
+    ExpiresSoon {
+        /// In how many whole days.
+        days: u64,
+        /// From when until when it is valid.
+        validity: Validity,
+    },
+    /// Clients may refuse the certificate for its chain.
+    #[error(transparent)]
+    Chain(#[from] ChainFinding),
+    /// The same end entity certificate stands under another id, which is named before this one.
+    #[error("the same certificate stands under the id {0}, too")]
+    SameCertificate(CertificateId),
+    /// Names below this wildcard have entries of their own with other certificates, which answer for
+    /// them instead.
+    #[error("entries with other certificates answer for {names} of its names, entry {first} first")]
+    Shadowed {
+        /// How many names.
+        names: usize,
+        /// The first such entry, counted from 1.
+        first: usize,
+    },
 }

@@ -149,18 +149,35 @@ impl Claims {
         map: &SniMap<CertificateSet>,
     ) -> Result<Option<Arc<Generation>>, ClaimError> {
         let mut ledger = self.ledger();
-        let Some(last) = ledger.members.get(&address(instance)).cloned() else {
-            return Err(ClaimError::Removed);
-        };
-        let is_taken = |pattern: &NamePattern| self.is_taken(&ledger, instance, pattern);
-        let taken: Vec<_> = map.patterns().filter(is_taken).collect();
-        if !taken.is_empty() {
-            return Err(ClaimError::Taken(taken));
-        }
+        let last = self.foresee_in(&ledger, instance, map)?;
         for pattern in map.patterns() {
             self.hold(&mut ledger, instance, pattern);
         }
         Ok(last)
+    }
+
+    /// Whether [`publish`](Self::publish) would fail at this moment. Claims nothing.
+    pub(super) fn foresee(
+        &self,
+        instance: &Arc<Instance>,
+        map: &SniMap<CertificateSet>,
+    ) -> Result<(), ClaimError> {
+        self.foresee_in(&self.ledger(), instance, map).map(drop)
+    }
+
+    /// What the instance serves now, where all names of a map are free or its own.
+    fn foresee_in(
+        &self,
+        ledger: &Ledger,
+        instance: &Arc<Instance>,
+        map: &SniMap<CertificateSet>,
+    ) -> Result<Option<Arc<Generation>>, ClaimError> {
+        let Some(last) = ledger.members.get(&address(instance)).cloned() else {
+            return Err(ClaimError::Removed);
+        };
+        let is_taken = |pattern: &NamePattern| self.is_taken(ledger, instance, pattern);
+        let taken: Vec<_> = map.patterns().filter(is_taken).collect();
+        if taken.is_empty() { Ok(last) } else { Err(ClaimError::Taken(taken)) }
     }
 
     /// Gives up all names of an instance that is over; it claims none any more. To be called while

@@ -191,6 +191,15 @@ impl Instances {
         instance.publish(publisher, map)
     }
 
+    /// Whether publishing this map would fail at this moment. Claims nothing.
+    pub(crate) fn foresee_publish(
+        &self,
+        instance: &Arc<Instance>,
+        map: &SniMap<CertificateSet>,
+    ) -> Result<(), ClaimError> {
+        if instance.is_shared() { self.0.claims.foresee(instance, map) } else { Ok(()) }
+    }
+
     /// Does what is due in every instance, as [`Instance::sweep`] does in one: for accept loops of the
     /// embedder's own.
     pub fn sweep(&self) {

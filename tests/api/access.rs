@@ -394,6 +394,29 @@ impl Row {
     }
 }
 
+/// A call of `SetSniConfig`.
+macro_rules! on_the_map {
+    ($changes:literal, |$operation:ident, $wish:ident, $caller:ident| $call:expr) => {
+        Row {
+            name: "SetSniConfig",
+            action: "mq:SetSniConfig",
+            all_resources: true,
+            names: &["x.example.com", "*.example.com"],
+            refusal_status: 400,
+            owner_status: 400,
+            changes: $changes,
+            apply: |$wish, $caller| {
+                let $operation = SetSniConfig {
+                    mqtt_instance_id: id($wish.id),
+                    default_certificate: "default".parse().unwrap(),
+                    sni_config: "X.Example.com#default;*.EXAMPLE.com.#default".parse().unwrap(),
+                };
+                $call.map(|done| done.request_id)
+            },
+        }
+    };
+}
+
 macro_rules! on_instance {
     ($operation:ident, $action:literal, $changes:literal, $apply:expr) => {
         Row {
@@ -430,23 +453,13 @@ macro_rules! on_one_device {
 }
 
 const ROWS: &[Row] = &[
-    Row {
-        name: "SetSniConfig",
-        action: "mq:SetSniConfig",
-        all_resources: true,
-        names: &["x.example.com", "*.example.com"],
-        refusal_status: 400,
-        owner_status: 400,
-        changes: true,
-        apply: |wish, caller| {
-            let operation = SetSniConfig {
-                mqtt_instance_id: id(wish.id),
-                default_certificate: "default".parse().unwrap(),
-                sni_config: "X.Example.com#default;*.EXAMPLE.com.#default".parse().unwrap(),
-            };
-            operation.apply(wish.instances, caller).map(|done| done.request_id)
-        },
-    },
+    on_the_map!(true, |operation, wish, caller| operation.apply(wish.instances, caller)),
+    on_the_map!(true, |operation, wish, caller| operation.apply_if(
+        wish.generation(),
+        wish.instances,
+        caller
+    )),
+    on_the_map!(false, |operation, wish, caller| operation.plan(wish.instances, caller)),
     on_one_ca!(ActiveCaCertificate, "mq:ActiveCaCertificate", idle, true, apply),
     on_one_ca!(InactivateCaCertificate, "mq:UnregisterCaCertificate", old, true, apply),
     on_one_ca!(InactivateCaCertificate, "mq:UnregisterCaCertificate", old, false, dry_run),
@@ -567,6 +580,12 @@ struct Wish<'a> {
 }
 
 impl Wish<'_> {
+    /// Which certificate map is in force.
+    fn generation(&self) -> u64 {
+        let table = self.instances.get(&id(self.id)).and_then(|instance| instance.sni().table());
+        table.map_or(0, |table| table.generation())
+    }
+
     fn load(&self) -> LoadRevocationList {
         LoadRevocationList {
             mqtt_instance_id: id(self.id),

@@ -18,6 +18,7 @@ mod drain;
 mod events;
 mod farewell;
 mod flood;
+mod foresight;
 mod foresight_chain;
 mod fuzz_corpora;
 mod fuzz_fixtures;
