@@ -12,7 +12,7 @@ use crate::certificate::{CertificateSource, KeyType, Password, ServerCertificate
 use crate::id::CertificateId;
 use crate::instance::{Instance, Shelf};
 use crate::name::NamePattern;
-use crate::sni::{CertificateSet, Configured, SniMap, SniTable};
+use crate::sni::{CertificateSet, Configured, Rule, SniMap, SniTable};
 
 /// The next map of an instance, checked but not published, and what is to look at.
 pub(super) struct SniDraft {
@@ -85,6 +85,8 @@ struct Drafting<'a> {
 struct Loaded {
     password: Option<Password>,
     configured: Option<Configured>,
+    /// The names of one that has many, each of which is found in one step.
+    names: Option<SniMap<()>>,
     /// Whether it was told that it has expired.
     told_expired: bool,
 }
@@ -125,7 +127,7 @@ impl Drafting<'_> {
         let current = self.from.current.map(SniTable::map);
         let served = current.and_then(|map| map.get(&entry.pattern));
         let configured = self.load(place, &entry.id, entry.password.as_ref())?;
-        if !configured.certificate().is_for(&entry.pattern) {
+        if !self.is_for(&configured, &entry.pattern) {
             self.warn(place, Warning::NotCovered(entry.pattern.clone()));
         }
         self.check(place, &configured, served).then_some(configured)
@@ -150,7 +152,8 @@ impl Drafting<'_> {
                     .map(|certificate| Configured::new(id.clone(), certificate, password.cloned()));
                 let configured = result.as_ref().ok().cloned();
                 let password = password.cloned();
-                let loaded = Loaded { password, configured, told_expired: false };
+                let names = configured.as_ref().and_then(many_names);
+                let loaded = Loaded { password, configured, names, told_expired: false };
                 self.loaded.insert(id.clone(), loaded);
                 match result {
                     Ok(configured) => {
@@ -163,6 +166,19 @@ impl Drafting<'_> {
         };
         self.errors.push(EntryError { place, fault });
         None
+    }
+
+    /// Whether a certificate is for this name: of one with a thousand names this is asked a thousand
+    /// times.
+    fn is_for(&self, configured: &Configured, pattern: &NamePattern) -> bool {
+        let loaded = self.loaded.get(configured.id());
+        match (loaded.and_then(|loaded| loaded.names.as_ref()), pattern) {
+            (None, _) => configured.certificate().is_for(pattern),
+            (Some(names), NamePattern::Exact(name)) => {
+                names.lookup(Some(name.as_str())).rule != Rule::Default
+            }
+            (Some(names), NamePattern::Wildcard(_)) => names.get(pattern).is_some(),
+        }
     }
 
     /// What is to look at in a certificate, whatever it is for, at the first place that names it.
@@ -248,3 +264,12 @@ impl Loading<'_> {
         })
     }
 }
+
+fn many_names(configured: &Configured) -> Option<SniMap<()>> {
+    let names = configured.certificate().names();
+    let named = || names.iter().map(|name| (name.clone(), ()));
+    (names.len() > FEW).then(|| SniMap::new((), named().collect()))
+}
+
+/// So many names are looked through one by one.
+const FEW: usize = 16;

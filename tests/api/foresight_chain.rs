@@ -10,6 +10,7 @@ use crate::support::{Identity, TestCa, provider, rsa_key};
 const WEAK_KEYS: &str = include_str!("../../testdata/chain_weak_keys.pem");
 const WEAK_SIGNATURES: &str = include_str!("../../testdata/chain_weak_signatures.pem");
 const WITH_CA_ISSUERS: &str = include_str!("../../testdata/chain_with_ca_issuers.pem");
+const SELF_ISSUED: &str = include_str!("../../testdata/lone_self_issued_with_ca_issuers.pem");
 const WITH_OCSP_ONLY: &str = include_str!("../../testdata/lone_with_ocsp_only.pem");
 
 fn findings(material: &CertificateMaterial) -> Vec<ChainFinding> {
@@ -100,6 +101,7 @@ fn an_end_entity_alone_is_incomplete_where_it_says_where_its_issuer_is_to_be_had
     assert_eq!(findings_of(WITH_CA_ISSUERS, &[1]), [Incomplete { position: 1 }]);
     assert_eq!(findings_of(WITH_CA_ISSUERS, &[1, 2]), [], "the last one says so too");
     assert_eq!(findings_of(WITH_OCSP_ONLY, &[1]), []);
+    assert_eq!(findings_of(SELF_ISSUED, &[1]), []);
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod farewell;
 mod flood;
 mod foresight;
 mod foresight_chain;
+mod foresight_difference;
+mod foresight_warnings;
 mod fuzz_corpora;
 mod fuzz_fixtures;
 mod gate;
