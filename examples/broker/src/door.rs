@@ -10,6 +10,7 @@ use mqtls::{
     Acceptor, CaCertificate, CaStatus, Caller, ClientAuth, Directory, Instance, InstanceId,
     InstanceSpec, Instances, RegisterCa, SerialNumber, SetSniConfig,
 };
+use rustls::crypto::CryptoProvider;
 
 use crate::pki::{DEVICE_CA, FIRST_INSTANCE, Pki, RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE};
 
@@ -32,8 +33,7 @@ pub(crate) struct Door {
 impl Door {
     /// Opens the door over a PKI. Blocks: certificates are read and keys checked.
     pub(crate) fn open(pki: &Pki) -> Result<Self> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let instances = Instances::new(provider, Directory::open(pki.certificates())?);
+        let instances = Instances::new(Arc::new(provider()), Directory::open(pki.certificates())?);
         let first = open_instance(&instances, FIRST_INSTANCE, FIRST_ENDPOINT, FIRST_SNI_CONFIG)?;
         let second =
             open_instance(&instances, SECOND_INSTANCE, SECOND_ENDPOINT, SECOND_SNI_CONFIG)?;
@@ -57,6 +57,11 @@ impl Door {
     pub(crate) fn ids(&self) -> [&InstanceId; 2] {
         [self.first.id(), self.second.id()]
     }
+}
+
+/// The cryptography of all handshakes.
+pub(crate) fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
 }
 
 fn open_instance(

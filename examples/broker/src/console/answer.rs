@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use mqtls::control::{ErrorCode, OperationPage};
 use mqtls::{CaStatus, DeviceStatus, LiveChange, OperationError, SerialNumber};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use tokio::task::JoinError;
 use uuid::Uuid;
 
 use super::file::FileError;
+use super::instance::NoSuchInstance;
 use super::line::{LineError, Mode};
 use super::typed::TypedError;
 
@@ -29,6 +31,9 @@ pub(super) enum Failure {
     /// A file that was named is not what it should be.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The console looks for the instance itself where the cloud does not know the operation.
+    #[error(transparent)]
+    Instance(#[from] NoSuchInstance),
 }
 
 /// One answer, or an event, as one line of ASCII. A text inside may come from a certificate, and whoever made that
@@ -105,6 +110,7 @@ pub(super) fn failure(failure: &Failure) -> Value {
         Failure::Operation(failed) => error(failed),
         Failure::Typed(typed) => bad_parameter(&with_causes(typed)),
         Failure::File(file) => bad_parameter(&with_causes(file)),
+        Failure::Instance(instance) => no_such_instance(instance),
     }
 }
 
@@ -136,16 +142,28 @@ fn bad_parameter(reason: &str) -> Value {
     own_error("ParameterFieldCheckFailed", message, 400, reason)
 }
 
+/// As the library answers where the operation only reads.
+fn no_such_instance(instance: &NoSuchInstance) -> Value {
+    let code = ErrorCode::MqttInstanceNotFound;
+    let status = OperationPage::ActiveCaCertificate.http_status(code);
+    own_error(&code.to_string(), code.message(), status, &instance.to_string())
+}
+
 /// The answer where applying an operation broke down.
 pub(super) fn failed(error: &JoinError) -> Value {
     let message = "An error occurred while processing your request. Try again later.";
     own_error("InternalError", message, 500, &error.to_string())
 }
 
+/// The id of a request that the console answers itself, as the library makes one.
+pub(super) fn request_id() -> String {
+    format!("{:X}", Uuid::new_v4().hyphenated())
+}
+
 /// An error of the console itself, in the same words and fields as those of operations.
 fn own_error(code: &str, message: &str, status: u16, reason: &str) -> Value {
     json!({
-        "RequestId": format!("{:X}", Uuid::new_v4().hyphenated()),
+        "RequestId": request_id(),
         "Code": code,
         "Message": message,
         "HttpStatus": status,

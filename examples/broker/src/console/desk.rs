@@ -5,7 +5,10 @@ use mqtls::{
     RegisterDeviceCertificate,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::line::Line;
@@ -39,6 +42,13 @@ impl Desk {
         assert_eq!(answer.get("Code"), None, "{line}: {answer}");
         answer.as_object_mut().unwrap().remove("RequestId").unwrap();
         answer
+    }
+
+    /// The SHA-256 of a server certificate, as its file has it.
+    pub(super) fn sha256(&self, instance: &str, id: &str) -> String {
+        let file = self.pki.server_certificate(instance, id);
+        let digest = Sha256::digest(CertificateDer::from_pem_file(file).unwrap());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Registers a device of the first instance's active CA, and tells its serial number.

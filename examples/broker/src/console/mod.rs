@@ -2,11 +2,14 @@
 
 mod answer;
 mod authority;
+mod certificates;
 #[cfg(test)]
 mod desk;
 mod device;
+mod explain;
 mod file;
 mod input;
+mod instance;
 mod line;
 mod load_revocation_list;
 mod operation;

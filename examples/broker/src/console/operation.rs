@@ -7,7 +7,9 @@ use super::answer::{self, Outcome};
 use super::device::MAX_LISTED;
 use super::line::{Line, LineError, Mode};
 use super::typed::{INSTANCE, Typed};
-use super::{authority, device, load_revocation_list, register_device, server_names};
+use super::{
+    authority, certificates, device, explain, load_revocation_list, register_device, server_names,
+};
 use crate::pki::{FIRST_INSTANCE, SECOND_INSTANCE};
 
 /// Applies what a line says. Blocks.
@@ -76,6 +78,14 @@ fn help() -> Value {
             "on record under their CA since they first came in, or were registered; a list shows \
              the first {MAX_LISTED}"
         ),
+        "explain": "what a client is shown that asks for the name, or for none, and that can check \
+                    keys of these types; what became of each certificate that stands for it; where \
+                    it is refused, by which alert; LeadsTo is the instance that answers on the port",
+        "certificates": format!(
+            "what is served now, the first to expire first, at most {MAX_LISTED}; a null ServerName \
+             is the default's; Withheld has expired and is not shown; with FailedRenewal the file \
+             has nothing better; Handshakes counts who was shown what"
+        ),
         "Words": "separated by blanks, values hold none",
         "Instances": [FIRST_INSTANCE, SECOND_INSTANCE],
         "MqttInstanceId": "MqttInstanceId=<instance> with any operation says whose certificates, \
@@ -91,7 +101,7 @@ fn help() -> Value {
 
 const HELP: &str = "help";
 
-const OPERATIONS: [Operation; 13] = [
+const OPERATIONS: [Operation; 15] = [
     Operation::new(
         "SetSniConfig",
         "DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
@@ -109,6 +119,8 @@ const OPERATIONS: [Operation; 13] = [
     Operation::with_dry_run("InactivateDeviceCertificate", DEVICE, device::inactivate),
     Operation::with_dry_run("DeleteDeviceCertificate", DEVICE, device::delete),
     Operation::new("RegisterDeviceCertificate", DEVICE_FILE, register_device::register),
+    Operation::new("explain", "[ServerName=<name>] [Client=<rsa|ecdsa|any>]", explain::explain),
+    Operation::new("certificates", "", certificates::list),
 ];
 
 const CA: &str = "Sn=<serial>";
