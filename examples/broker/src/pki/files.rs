@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// Who may read a new file.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,20 @@ pub(super) fn create(path: &Path, content: &str, readers: Readers) -> Result<()>
         file.sync_all()
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Puts a file that is for the owner alone in the place of another one.
+pub(super) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = path.parent().with_context(|| format!("{} is no file", path.display()))?;
+    let write = || -> std::io::Result<()> {
+        // A file of this kind is for the owner alone.
+        let mut next = NamedTempFile::new_in(folder)?;
+        next.write_all(content)?;
+        next.as_file().sync_all()?;
+        next.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot replace {}", path.display()))
 }
 
 /// Creates a directory, for the owner alone.

@@ -1,5 +1,6 @@
 //! Makes the demo's CAs and lets each sign what belongs to it.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,8 +14,8 @@ use uuid::Uuid;
 
 use super::files::{Readers, create, create_directory, sync_directory};
 use super::{
-    CERTIFICATES, DEVICE_1_REVOKED, DEVICE_CA, FIRST_INSTANCE, NOBODY_REVOKED, OLDER_LIST,
-    RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
+    CERTIFICATES, DEVICE_1_REVOKED, DEVICE_CA, EXACT_RENEWALS, FIRST_INSTANCE, NOBODY_REVOKED,
+    OLDER_LIST, RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
 };
 
 /// Writes a whole PKI into an empty directory.
@@ -33,7 +34,10 @@ fn write_first(root: &Path) -> Result<()> {
     let ca = Ca::make("mqtls demo server CA", &root.join(SERVER_CA))?;
     ca.issue_server(&servers.join("default.pem"), &["localhost", "127.0.0.1"], ecdsa()?)?;
     ca.issue_server(&servers.join("wildcard.pem"), &["*.mqtt.example.test"], ecdsa()?)?;
-    ca.issue_server(&servers.join("exact.pem"), &["eu.mqtt.example.test"], ecdsa()?)?;
+    let [first, next] = EXACT_RENEWALS.map(|file| root.join(file));
+    ca.issue_server(&first, &["eu.mqtt.example.test"], ecdsa()?)?;
+    ca.issue_server(&next, &["eu.mqtt.example.test"], ecdsa()?)?;
+    create(&servers.join("exact.pem"), &fs::read_to_string(&first)?, Readers::Owner)?;
     ca.issue_server(&servers.join("exact-rsa.pem"), &["eu.mqtt.example.test"], rsa()?)?;
 
     let ca = Ca::make("mqtls demo device CA", &root.join(DEVICE_CA))?;

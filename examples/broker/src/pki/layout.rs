@@ -14,6 +14,8 @@ pub(super) struct InstanceFiles {
     pub(super) devices: &'static [&'static str],
     /// The revocation lists of its CAs.
     pub(super) lists: &'static [&'static str],
+    /// What its certificate for one name can be replaced by.
+    pub(super) renewals: &'static [&'static str],
 }
 
 impl InstanceFiles {
@@ -31,6 +33,7 @@ pub(super) const FIRST: InstanceFiles = InstanceFiles {
     server_certificates: &["default", "wildcard", "exact", "exact-rsa"],
     devices: &["device-1", "device-2", "retired-device"],
     lists: &[OLDER_LIST, DEVICE_1_REVOKED, NOBODY_REVOKED],
+    renewals: &EXACT_RENEWALS,
 };
 
 /// The second instance, whose devices are called as the first one's are.
@@ -40,6 +43,7 @@ pub(super) const SECOND: InstanceFiles = InstanceFiles {
     server_certificates: &["default", "wildcard"],
     devices: &["mqtt-second/device-1", "mqtt-second/device-2"],
     lists: &[],
+    renewals: &[],
 };
 
 /// The first instance.
@@ -62,6 +66,10 @@ pub(crate) const DEVICE_1_REVOKED: &str = "device-ca-2.crl.pem";
 
 /// Its third one: nobody is on it any more.
 pub(crate) const NOBODY_REVOKED: &str = "device-ca-3.crl.pem";
+
+/// The first instance's certificate for a name of its own, and the one that can take its place: chain
+/// and key in one file.
+pub(crate) const EXACT_RENEWALS: [&str; 2] = ["exact-1.pem", "exact-2.pem"];
 
 /// The CA that has been deactivated.
 pub(crate) const RETIRED_CA: &str = "retired-ca.pem";

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 pub(crate) use layout::{
-    DEVICE_1_REVOKED, DEVICE_CA, FIRST_INSTANCE, NOBODY_REVOKED, OLDER_LIST, RETIRED_CA,
-    SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
+    DEVICE_1_REVOKED, DEVICE_CA, EXACT_RENEWALS, FIRST_INSTANCE, NOBODY_REVOKED, OLDER_LIST,
+    RETIRED_CA, SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
 };
 use layout::{FIRST, InstanceFiles, SECOND};
 
@@ -23,6 +23,8 @@ use layout::{FIRST, InstanceFiles, SECOND};
 /// certs/mqtt-demo/wildcard.pem       *.mqtt.example.test
 /// certs/mqtt-demo/exact.pem          eu.mqtt.example.test, ECDSA
 /// certs/mqtt-demo/exact-rsa.pem      eu.mqtt.example.test, RSA
+/// exact-1.pem                        the same as exact.pem,
+/// exact-2.pem                        and another one, by which that can be replaced
 /// device-ca.pem                      active: issued device-1 and device-2
 /// device-1.pem  device-1.key  device-2.pem  device-2.key
 /// device-ca-1.crl.pem                its revocation lists: nobody is on the first one,
@@ -39,7 +41,8 @@ use layout::{FIRST, InstanceFiles, SECOND};
 /// ```
 ///
 /// No CA's private key is among them: each is dropped once it has signed, so nothing can be
-/// issued later by whoever reads the directory. The revocation lists are signed beforehand, too.
+/// issued later by whoever reads the directory. The revocation lists are signed beforehand, too, and
+/// so is what a certificate can be renewed by.
 #[derive(Debug, Clone)]
 pub(crate) struct Pki {
     root: PathBuf,
@@ -50,8 +53,8 @@ impl Pki {
     ///
     /// It is made beside `root` and renamed into place as a whole, so a start that is broken off
     /// leaves nothing that the next one would take for complete. One from before there was a second
-    /// instance is given that instance's part. One from before there were revocation lists cannot be
-    /// given any: its CA's key is gone.
+    /// instance is given that instance's part. One from before there were revocation lists, or a
+    /// certificate to renew another one by, cannot be given any: their CAs' keys are gone.
     ///
     /// # Errors
     /// When `root` holds something else or only a part of a PKI: nothing there is replaced.
@@ -89,6 +92,12 @@ impl Pki {
     /// The file of a server certificate of an instance.
     pub(crate) fn server_certificate(&self, instance: &str, id: &str) -> PathBuf {
         self.certificates().join(instance).join(format!("{id}.pem"))
+    }
+
+    /// Replaces a file with a key as renewals do: the next one is written beside it and takes its place
+    /// in one step, so that nobody who reads it finds half of it.
+    pub(crate) fn replace(file: &Path, content: &[u8]) -> Result<()> {
+        files::replace(file, content)
     }
 
     /// All server certificates, each as its instance and its identifier.
@@ -142,7 +151,9 @@ impl Pki {
     fn secret(&self, of: &InstanceFiles) -> impl Iterator<Item = PathBuf> {
         let servers =
             of.server_certificates.iter().map(|id| self.server_certificate(of.instance, id));
-        servers.chain(of.devices.iter().map(|name| self.path(&format!("{name}.key"))))
+        let renewals = of.renewals.iter().map(|file| self.path(file));
+        let devices = of.devices.iter().map(|name| self.path(&format!("{name}.key")));
+        servers.chain(renewals).chain(devices)
     }
 }
 
@@ -244,6 +255,24 @@ mod tests {
         fs::remove_dir_all(pki.path(SECOND_INSTANCE)).unwrap();
         let error = Pki::open_or_make(&root).unwrap_err().to_string();
         assert!(error.contains(SECOND_SERVER_CA), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_can_be_renewed_by_another_one_and_put_back() {
+        let parent = tempfile::tempdir().unwrap();
+        let pki = Pki::open_or_make(&parent.path().join("demo")).unwrap();
+        let exact = pki.server_certificate(FIRST_INSTANCE, "exact");
+        let [first, next] = EXACT_RENEWALS.map(|file| fs::read(pki.path(file)).unwrap());
+        assert_eq!(fs::read(&exact).unwrap(), first);
+        assert_ne!(first, next);
+        let folder = exact.parent().unwrap();
+        let before = names(folder);
+        for content in [next, first] {
+            Pki::replace(&exact, &content).unwrap();
+            assert_eq!(fs::read(&exact).unwrap(), content);
+            assert!(files::is_private(&exact));
+            assert_eq!(names(folder), before, "nothing is left over");
+        }
     }
 
     #[cfg(unix)]

@@ -80,7 +80,8 @@ impl<W: Write> Story<W> {
         self.received(step, stream, (device, client_id), (handshake, expected)).await
     }
 
-    async fn received(
+    /// A step: what becomes of a connection that a device has opened, if it could.
+    pub(super) async fn received(
         &mut self,
         step: &str,
         stream: Result<TlsStream<TcpStream>>,

@@ -5,6 +5,7 @@ mod cut;
 mod devices;
 mod files;
 mod neighbours;
+mod renewed;
 mod report;
 mod revoked;
 mod session;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use mqtls::instance::Watch;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -47,6 +49,7 @@ pub(crate) async fn walk(dir: Option<PathBuf>, to: impl Write) -> Result<()> {
     report.part(&format!("broker on {address}, files in {}", pki.path("").display()))?;
     let mut story = Story {
         console: Console::new(door.instances.clone()),
+        instances: door.instances.clone(),
         retired_ca: door.retired_ca.to_string(),
         device_ca: door.device_ca.to_string(),
         second_ca: door.second_ca.to_string(),
@@ -64,6 +67,8 @@ struct Broker {
     pki: Pki,
     door: Door,
     address: SocketAddr,
+    /// The folder of certificates is watched, as by a broker that serves.
+    watch: Watch,
     /// Never sends: dropping it is the signal to stop.
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
@@ -77,6 +82,7 @@ impl Broker {
             Ok((pki, door))
         })
         .await??;
+        let watch = door.instances.watch()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -84,17 +90,21 @@ impl Broker {
         let serving = tokio::spawn(async move {
             serve(listener, &served, async { drop(stopped.await) }).await;
         });
-        Ok(Self { pki, door, address, stop, serving })
+        Ok(Self { pki, door, address, watch, stop, serving })
     }
 
     async fn stop(self) -> Result<()> {
         drop(self.stop);
-        self.serving.await.context("the broker did not end well")
+        self.serving.await.context("the broker did not end well")?;
+        // Waits for a renewal that is under way.
+        spawn_blocking(move || drop(self.watch)).await?;
+        Ok(())
     }
 }
 
-/// Longer than all steps together take on a slow machine; each wait has its own limit.
-const LONGEST: Duration = Duration::from_secs(120);
+/// Longer than all steps together take on a slow machine, also where the system does not tell what
+/// happens in a folder; each wait has its own limit.
+const LONGEST: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

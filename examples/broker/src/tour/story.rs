@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
+use mqtls::Instances;
 use mqtt5::packet::publish::PublishPacket;
 
 use super::client::Keys;
@@ -19,6 +20,8 @@ use crate::pki::Pki;
 pub(super) struct Story<W> {
     /// The operator's way in, the same as on standard input.
     pub(super) console: Console,
+    /// What it operates on, for what is not asked of the console.
+    pub(super) instances: Instances,
     /// Serial of the CA that begins inactive.
     pub(super) retired_ca: String,
     /// Serial of the CA that is active throughout.
@@ -41,6 +44,7 @@ impl<W: Write> Story<W> {
     pub(super) async fn tell(&mut self) -> Result<()> {
         self.certificates_by_name().await?;
         self.a_certificate_swapped().await?;
+        self.a_certificate_renewed_on_disk().await?;
         self.messages_between_devices().await?;
         self.a_ca_activated_and_deactivated().await?;
         self.a_live_subscriber_cut().await?;
@@ -133,4 +137,5 @@ pub(super) fn debugged(value: impl Debug) -> String {
     format!("{value:?}")
 }
 
-const EXACT: &str = "eu.mqtt.example.test";
+/// A name with a certificate of its own.
+pub(super) const EXACT: &str = "eu.mqtt.example.test";
