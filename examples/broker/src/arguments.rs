@@ -17,7 +17,9 @@ use clap::Parser;
 /// one that names no server, to `mqtt-demo`.
 ///
 /// It makes the certificates that it needs on its first start and prints lines to paste into
-/// another terminal. Its default certificate is for `localhost` and `127.0.0.1`.
+/// another terminal. Its default certificate is for `localhost` and `127.0.0.1`. A server certificate
+/// whose file is replaced is served a moment later; `certificates` and `explain` on the console say
+/// what is served, and what a client is shown and why.
 ///
 /// The console: one operation per line, `help` lists them, each answer is one line of JSON. With
 /// `dry-run` in front, an operation that ends connections says how many and leaves them up. It is

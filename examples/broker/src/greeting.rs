@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::door::{Door, FIRST_ENDPOINT, SECOND_ENDPOINT};
 use crate::mqtt::Identity;
 use crate::pki::{
-    DEVICE_1_REVOKED, DEVICE_CA, FIRST_INSTANCE, NOBODY_REVOKED, Pki, RETIRED_CA, SECOND_DEVICE_CA,
-    SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
+    DEVICE_1_REVOKED, DEVICE_CA, EXACT_RENEWALS, FIRST_INSTANCE, NOBODY_REVOKED, Pki, RETIRED_CA,
+    SECOND_DEVICE_CA, SECOND_INSTANCE, SECOND_SERVER_CA, SERVER_CA,
 };
 
 /// Writes the greeting.
@@ -33,6 +33,7 @@ keys and certificates: {root}
         root = pki.path("").display(),
     )?;
     greet_first(to, &first, door)?;
+    greet_renewer(to, pki)?;
     greet_second(to, &first, &second)?;
     greet_operator(to, pki, door)?;
     to.flush()
@@ -85,6 +86,28 @@ fn greet_first(to: &mut impl Write, peers: &Peers<'_>, door: &Door) -> io::Resul
     )
 }
 
+fn greet_renewer(to: &mut impl Write, pki: &Pki) -> io::Result<()> {
+    let [first, next] = EXACT_RENEWALS.map(|file| renewal(pki, file));
+    writeln!(
+        to,
+        "# a certificate renewed on disk: written beside the old one, then put in its place. A moment
+# later the exact name above shows the new one, without an operation, and tickets stay good
+{next}
+
+# and the first one again
+{first}
+"
+    )
+}
+
+/// The command that has one file take the place of the certificate for the exact name.
+fn renewal(pki: &Pki, by: &str) -> String {
+    let exact = pki.server_certificate(FIRST_INSTANCE, "exact");
+    let beside = quoted(&exact.with_extension("next"));
+    let (by, exact) = (quoted(&pki.path(by)), quoted(&exact));
+    format!("cp {by} {beside} && mv -f {beside} {exact}")
+}
+
 fn greet_second(to: &mut impl Write, first: &Peers<'_>, second: &Peers<'_>) -> io::Result<()> {
     let [one, two] = ["mqtt-second/device-1", "mqtt-second/device-2"];
     writeln!(
@@ -120,6 +143,11 @@ ActiveCaCertificate Sn={retired}
 dry-run InactivateCaCertificate Sn={retired}
 InactivateCaCertificate Sn={retired}
 SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
+
+# what a client is shown and why, and what is served
+explain ServerName=eu.mqtt.example.test
+explain ServerName=eu.mqtt.example.test Client=rsa
+certificates
 
 # the same for {SECOND_INSTANCE}
 ListCaCertificate MqttInstanceId={SECOND_INSTANCE}
@@ -232,6 +260,11 @@ mod tests {
         greet(&mut greeting, ([127, 0, 0, 1], 8883).into(), &pki, &door).unwrap();
         let greeting = String::from_utf8(greeting).unwrap();
         let commands = greeting.lines().filter(|line| line.contains("8883 "));
+        let renewals = greeting.lines().filter(|line| line.starts_with("cp "));
+        let copied: Vec<_> =
+            renewals.map(|line| Path::new(line.split(' ').nth(1).unwrap())).collect();
+        assert_eq!(copied.len(), 2);
+        assert!(copied.iter().all(|file| file.is_file()), "{copied:?}");
         let mut calls = [0, 0];
         for line in commands {
             let words: Vec<_> = line.split(' ').collect();

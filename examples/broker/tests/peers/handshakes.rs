@@ -1,5 +1,10 @@
 //! Certificates shown and refusals told, as `openssl s_client` sees them.
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
 use crate::harness::{Broker, first_certificate, found};
 
 /// Which file's certificate each client is shown.
@@ -47,6 +52,48 @@ fn openssl_reads_the_alert_that_it_deserves() {
     let (status, text) = broker.refused_s_client(None, &["-tls1_2"]);
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains("SSL alert number"), "no alert at all\n{text}");
+}
+
+#[test]
+fn openssl_is_shown_what_the_operator_is_told_that_it_is_shown() {
+    if !found("openssl") {
+        return;
+    }
+    let mut broker = Broker::start();
+    let rsa = ["-sigalgs", "rsa_pss_rsae_sha256:rsa_pkcs1_sha256"];
+    let cases: [(&str, &[&str], &str, &str); 5] = [
+        ("eu.mqtt.example.test", &[], "any", "Exact"),
+        ("eu.mqtt.example.test", &rsa, "rsa", "Exact"),
+        ("a.mqtt.example.test", &[], "ecdsa", "Wildcard"),
+        ("b.a.mqtt.example.test", &[], "any", "Default"),
+        ("localhost", &[], "any", "Default"),
+    ];
+    let mut shown = Vec::new();
+    for (name, options, client, rule) in cases {
+        let (status, text) =
+            broker.s_client("device-1", &[&["-servername", name], options].concat());
+        assert!(status.success(), "{name}\n{text}");
+        let explained = broker.operate(&format!("explain ServerName={name} Client={client}"));
+        assert_eq!(explained["Shown"]["Sha256"], sha256(&text), "{name}: {explained}");
+        assert_eq!(explained["Shown"]["Rule"], rule, "{name}");
+        assert_eq!(explained["LeadsTo"], "mqtt-demo", "{name}");
+        shown.push(explained["Shown"]["Sha256"].clone());
+    }
+    // With RSA alone it is another one.
+    assert_ne!(shown[0], shown[1]);
+    let listed = broker.operate("certificates");
+    let expected = json!({ "Exact": 2, "Wildcard": 1, "Default": 2 });
+    assert_eq!(listed["Handshakes"]["Shown"], expected, "{listed}");
+    let rows = listed["Data"]["ServedCertificates"].as_array().unwrap();
+    for sha256 in &shown {
+        assert!(rows.iter().any(|row| row["Sha256"] == *sha256), "{listed}");
+    }
+}
+
+/// Of the first certificate in a text, in lower case as the console has it.
+fn sha256(text: &str) -> String {
+    let certificate = CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
+    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
