@@ -142,7 +142,10 @@ ListCaCertificate
 ActiveCaCertificate Sn={retired}
 dry-run InactivateCaCertificate Sn={retired}
 InactivateCaCertificate Sn={retired}
-SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
+
+# a change of the certificates' names: what it would do, and made only if nobody was quicker
+plan DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa
+SetSniConfig DefaultCertificate=default SniConfig=eu.mqtt.example.test#exact-rsa Generation=<Generation>
 
 # what a client is shown and why, and what is served
 explain ServerName=eu.mqtt.example.test

@@ -86,6 +86,12 @@ fn help() -> Value {
              is the default's; Withheld has expired and is not shown; with FailedRenewal the file \
              has nothing better; Handshakes counts who was shown what"
         ),
+        "plan": "what SetSniConfig would come to with these parameters, and nothing changes: Errors, \
+                 Warnings, and for which names other entries or certificates would answer: Gained from \
+                 the default, Lost to it, Changed, Shadowed (from a wildcard to an entry of its own) or \
+                 Uncovered (back to the wildcard)",
+        "Generation": "counts the certificate maps of an instance; SetSniConfig with the one of a plan \
+                       is applied only while that map is in force, a renewal makes another one, too",
         "Words": "separated by blanks, values hold none",
         "Instances": [FIRST_INSTANCE, SECOND_INSTANCE],
         "MqttInstanceId": "MqttInstanceId=<instance> with any operation says whose certificates, \
@@ -101,11 +107,16 @@ fn help() -> Value {
 
 const HELP: &str = "help";
 
-const OPERATIONS: [Operation; 15] = [
+const OPERATIONS: [Operation; 16] = [
     Operation::new(
         "SetSniConfig",
-        "DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
+        "DefaultCertificate=<id> [SniConfig=<name>#<id>;...] [Generation=<n>]",
         server_names::set_sni_config,
+    ),
+    Operation::new(
+        "plan",
+        "DefaultCertificate=<id> [SniConfig=<name>#<id>;...]",
+        server_names::plan,
     ),
     Operation::new("ActiveCaCertificate", CA, authority::activate),
     Operation::with_dry_run("InactivateCaCertificate", CA, authority::inactivate),

@@ -23,6 +23,11 @@ impl Typed {
         self
     }
 
+    /// Takes out a parameter that the console has read itself.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
     /// Refuses parameters that the operation does not have.
     pub(super) fn check_names(&self, known: &'static [&'static str]) -> Result<(), TypedError> {
         if self.0.iter().all(|(name, _)| known.contains(&name.as_str())) {
