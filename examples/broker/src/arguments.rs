@@ -19,7 +19,7 @@ use clap::Parser;
 /// It makes the certificates that it needs on its first start and prints lines to paste into
 /// another terminal. Its default certificate is for `localhost` and `127.0.0.1`. A server certificate
 /// whose file is replaced is served a moment later; `certificates` and `explain` on the console say
-/// what is served, and what a client is shown and why.
+/// what is served, and what a client is shown and why, `plan` what another `SetSniConfig` would do.
 ///
 /// The console: one operation per line, `help` lists them, each answer is one line of JSON. With
 /// `dry-run` in front, an operation that ends connections says how many and leaves them up. It is

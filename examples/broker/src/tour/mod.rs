@@ -5,6 +5,7 @@ mod cut;
 mod devices;
 mod files;
 mod neighbours;
+mod planned;
 mod renewed;
 mod report;
 mod revoked;

@@ -44,6 +44,7 @@ impl<W: Write> Story<W> {
     pub(super) async fn tell(&mut self) -> Result<()> {
         self.certificates_by_name().await?;
         self.a_certificate_swapped().await?;
+        self.a_change_planned_and_made().await?;
         self.a_certificate_renewed_on_disk().await?;
         self.messages_between_devices().await?;
         self.a_ca_activated_and_deactivated().await?;
