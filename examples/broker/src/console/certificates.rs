@@ -188,17 +188,31 @@ mod tests {
         }
     }
 
+    /// Neither one that is right nor one that is not.
     #[test]
     fn passwords_are_never_told() {
         let desk = Desk::set();
-        let config = "eu.mqtt.example.test#exact#hunter2";
-        let answers = [
-            desk.answer(&format!("SetSniConfig DefaultCertificate=default SniConfig={config}")),
+        let encrypted =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/pair_encrypted_pbkdf2.pem");
+        fs::copy(encrypted, desk.pki.server_certificate(FIRST_INSTANCE, "secret")).unwrap();
+        let change = |operation: &str, password: &str| {
+            let config = format!("eu.mqtt.example.test#secret#{password}");
+            desk.answer(&format!("{operation} DefaultCertificate=default SniConfig={config}"))
+        };
+        let wrong = [change("plan", "hunter3"), change("SetSniConfig", "hunter3")];
+        assert_eq!(wrong[0]["Errors"]["Total"], 1, "{}", wrong[0]);
+        assert_eq!(wrong[1]["Code"], "ParameterFieldCheckFailed");
+        let right = [change("plan", "hunter2"), change("SetSniConfig", "hunter2")];
+        assert_eq!(right[0]["Changes"], "True", "{}", right[0]);
+        assert_eq!(right[1]["Success"], "True", "{}", right[1]);
+        let served = [
             desk.answer("certificates"),
             desk.answer("explain ServerName=eu.mqtt.example.test"),
+            change("plan", "hunter3"),
         ];
-        for answer in answers {
-            assert!(!answer.to_string().contains("hunter2"), "{answer}");
+        assert_eq!(served[1]["Shown"]["CertificateId"], "secret");
+        for answer in wrong.iter().chain(&right).chain(&served) {
+            assert!(!answer.to_string().contains("hunter"), "{answer}");
         }
     }
 }
