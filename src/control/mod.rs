@@ -38,6 +38,7 @@ mod sni_config;
 mod sni_difference;
 mod sni_draft;
 mod sni_faults;
+mod sni_loading;
 mod sni_plan;
 mod sni_warnings;
 

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustls_pki_types::UnixTime;
-
 use super::sni_config::{SniConfig, SniEntry};
 use super::sni_faults::{EntryError, EntryFault, EntryWarning, Place, SniConfigRefused, Warning};
+use super::sni_loading::{Loaded, Loading};
 use super::sni_warnings::{of_certificate, of_shadowed};
-use crate::certificate::{CertificateSource, KeyType, Password, ServerCertificate, Sha256};
+use crate::certificate::{KeyType, Password, ServerCertificate, Sha256};
 use crate::id::CertificateId;
-use crate::instance::{Instance, Shelf};
 use crate::name::NamePattern;
-use crate::sni::{CertificateSet, Configured, Rule, SniMap, SniTable};
+use crate::sni::{CertificateSet, Configured, SniMap, SniTable};
 
 /// The next map of an instance, checked but not published, and what is to look at.
 pub(super) struct SniDraft {
@@ -49,16 +47,6 @@ impl SniDraft {
     }
 }
 
-/// Where certificates come from, and what is served now.
-#[derive(Clone, Copy)]
-pub(super) struct Loading<'a> {
-    pub(super) source: &'a dyn CertificateSource,
-    pub(super) shelf: &'a Shelf,
-    pub(super) instance: &'a Instance,
-    pub(super) now: UnixTime,
-    pub(super) current: Option<&'a SniTable>,
-}
-
 /// What the entries for one name come to.
 pub(super) struct Named {
     /// The first of them.
@@ -79,16 +67,6 @@ struct Drafting<'a> {
     ids: BTreeMap<Sha256, CertificateId>,
     errors: Vec<EntryError>,
     warnings: Vec<EntryWarning>,
-}
-
-/// What came of loading a certificate; nothing, where it failed.
-struct Loaded {
-    password: Option<Password>,
-    configured: Option<Configured>,
-    /// The names of one that has many, each of which is found in one step.
-    names: Option<SniMap<()>>,
-    /// Whether it was told that it has expired.
-    told_expired: bool,
 }
 
 impl Drafting<'_> {
@@ -127,7 +105,7 @@ impl Drafting<'_> {
         let current = self.from.current.map(SniTable::map);
         let served = current.and_then(|map| map.get(&entry.pattern));
         let configured = self.load(place, &entry.id, entry.password.as_ref())?;
-        if !self.is_for(&configured, &entry.pattern) {
+        if self.loaded.get(&entry.id).is_some_and(|loaded| !loaded.is_for(&entry.pattern)) {
             self.warn(place, Warning::NotCovered(entry.pattern.clone()));
         }
         self.check(place, &configured, served).then_some(configured)
@@ -150,10 +128,7 @@ impl Drafting<'_> {
                     .from
                     .load(id, password)
                     .map(|certificate| Configured::new(id.clone(), certificate, password.cloned()));
-                let configured = result.as_ref().ok().cloned();
-                let password = password.cloned();
-                let names = configured.as_ref().and_then(many_names);
-                let loaded = Loaded { password, configured, names, told_expired: false };
+                let loaded = Loaded::new(password.cloned(), result.as_ref().ok().cloned());
                 self.loaded.insert(id.clone(), loaded);
                 match result {
                     Ok(configured) => {
@@ -166,19 +141,6 @@ impl Drafting<'_> {
         };
         self.errors.push(EntryError { place, fault });
         None
-    }
-
-    /// Whether a certificate is for this name: of one with a thousand names this is asked a thousand
-    /// times.
-    fn is_for(&self, configured: &Configured, pattern: &NamePattern) -> bool {
-        let loaded = self.loaded.get(configured.id());
-        match (loaded.and_then(|loaded| loaded.names.as_ref()), pattern) {
-            (None, _) => configured.certificate().is_for(pattern),
-            (Some(names), NamePattern::Exact(name)) => {
-                names.lookup(Some(name.as_str())).rule != Rule::Default
-            }
-            (Some(names), NamePattern::Wildcard(_)) => names.get(pattern).is_some(),
-        }
     }
 
     /// What is to look at in a certificate, whatever it is for, at the first place that names it.
@@ -244,32 +206,3 @@ impl Named {
         Ok(())
     }
 }
-
-impl Loading<'_> {
-    /// The certificate behind an id; the very one that is served now, where it is the same.
-    fn load(
-        &self,
-        id: &CertificateId,
-        password: Option<&Password>,
-    ) -> Result<Arc<ServerCertificate>, EntryFault> {
-        let material = self.source.load(self.instance.id(), id, password)?;
-        let loaded = self
-            .shelf
-            .take(&material, self.instance.provider())
-            .map_err(|source| EntryFault::Certificate { id: id.clone(), source })?;
-        let served = self.current.and_then(|table| table.certificate(id));
-        Ok(match served {
-            Some(served) if served.same_chain(&loaded) => Arc::clone(served),
-            _ => loaded,
-        })
-    }
-}
-
-fn many_names(configured: &Configured) -> Option<SniMap<()>> {
-    let names = configured.certificate().names();
-    let named = || names.iter().map(|name| (name.clone(), ()));
-    (names.len() > FEW).then(|| SniMap::new((), named().collect()))
-}
-
-/// So many names are looked through one by one.
-const FEW: usize = 16;
