@@ -43,9 +43,10 @@ outcomes! {
     ClientGone,
     /// The client ended the handshake with an alert of its own.
     ClientAlert,
-    /// No name, or one that leads to no instance, or to one that has no certificate map yet or was removed.
+    /// No name, or one that leads to no instance, or to one that has no certificate map yet or was
+    /// removed, or whose policy is against it.
     UnrecognizedName,
-    /// No certificate that the client can use.
+    /// No certificate that the client can use, or none for the name where the policy asks no further.
     NoUsableCertificate,
     /// What the client could use has expired, and is not shown then.
     CertificateExpired,

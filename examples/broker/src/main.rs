@@ -20,6 +20,7 @@ mod events;
 mod greeting;
 mod mqtt;
 mod pki;
+mod schemes;
 mod serve;
 mod tour;
 

@@ -17,6 +17,7 @@ use super::line::Mode;
 use super::typed::{INSTANCE, Typed};
 use crate::door;
 use crate::pki::FIRST_INSTANCE;
+use crate::schemes::{ECDSA, RSA};
 
 /// `explain`: asks the instance as a handshake would, and changes and counts nothing.
 pub(super) fn explain(from: Typed, _: Mode, to: &Instances, _: &Caller) -> Outcome {
@@ -151,21 +152,6 @@ impl FromStr for Keys {
 #[derive(Debug, Error)]
 #[error("a client is one of rsa, ecdsa and any, by the keys that it can check")]
 struct NoKeys;
-
-const RSA: [SignatureScheme; 6] = [
-    SignatureScheme::RSA_PSS_SHA256,
-    SignatureScheme::RSA_PSS_SHA384,
-    SignatureScheme::RSA_PSS_SHA512,
-    SignatureScheme::RSA_PKCS1_SHA256,
-    SignatureScheme::RSA_PKCS1_SHA384,
-    SignatureScheme::RSA_PKCS1_SHA512,
-];
-
-const ECDSA: [SignatureScheme; 3] = [
-    SignatureScheme::ECDSA_NISTP256_SHA256,
-    SignatureScheme::ECDSA_NISTP384_SHA384,
-    SignatureScheme::ECDSA_NISTP521_SHA512,
-];
 
 const SERVER_NAME: &str = "ServerName";
 const CLIENT: &str = "Client";

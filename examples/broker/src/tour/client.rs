@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::files::{Fingerprint, certificates, key};
 use super::tickets::Tickets;
 use crate::pki::{Pki, SECOND_SERVER_CA, SERVER_CA};
+use crate::schemes::RSA;
 
 /// A device that connects to one address.
 #[derive(Clone)]
@@ -174,15 +175,6 @@ impl ServerCertVerifier for Offering {
         schemes
     }
 }
-
-const RSA: [SignatureScheme; 6] = [
-    SignatureScheme::RSA_PSS_SHA256,
-    SignatureScheme::RSA_PSS_SHA384,
-    SignatureScheme::RSA_PSS_SHA512,
-    SignatureScheme::RSA_PKCS1_SHA256,
-    SignatureScheme::RSA_PKCS1_SHA384,
-    SignatureScheme::RSA_PKCS1_SHA512,
-];
 
 /// How long the tour waits for any one thing.
 const PATIENCE: Duration = Duration::from_secs(5);
