@@ -4,16 +4,16 @@ use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use foldhash::fast::RandomState;
-use foldhash::{HashMap, HashMapExt};
+use hashbrown::HashTable;
 
 /// An immutable hash table in parts, each behind an `Arc`: a copy with other values has the parts in
 /// which nothing is other in common with it. So one value of many costs what its part does, and
 /// freeing a table frees what no other one has.
 ///
 /// How many parts there are is settled when it is made, since no key ever comes or goes. A table
-/// that one part can hold has one, and it lies in the table itself: no second hash says in which part
-/// a key is, and no further pointer leads there.
+/// that one part can hold has one, which lies in the table itself: no further pointer leads there.
 pub(super) struct Parts<K, V>(Form<K, V>);
 
 enum Form<K, V> {
@@ -21,37 +21,27 @@ enum Form<K, V> {
     Several(Several<K, V>),
 }
 
+/// Parts and their keys' hasher: one hash says in which part a key is, and where in it.
 struct Several<K, V> {
-    /// Another one than the parts have, where keys that came to one part would else collide.
+    /// Seeded at random.
     hasher: RandomState,
     /// At least one.
-    parts: Box<[Arc<HashMap<K, V>>]>,
+    parts: Box<[Arc<Part<K, V>>]>,
 }
 
+type Part<K, V> = HashTable<(K, V)>;
+
 impl<K: Eq + Hash, V> Parts<K, V> {
-    /// A table of these, the last one of each key.
+    /// A table of these, whose keys are all different.
     pub(super) fn new(entries: Vec<(K, V)>) -> Self {
         Self::in_parts_of(PART, entries)
     }
 
     fn in_parts_of(part: usize, entries: Vec<(K, V)>) -> Self {
-        if entries.len() <= part {
-            let mut one = HashMap::with_capacity(entries.len());
-            one.extend(entries);
-            return Self(Form::One(one));
-        }
-        let hasher = RandomState::default();
-        // Filled to four fifths on average, hardly any is over its size: chance is not that uneven.
-        let count = entries.len().div_ceil((part * 4 / 5).max(1));
-        let mut parts: Vec<HashMap<K, V>> = (0..count).map(|_| HashMap::new()).collect();
-        for (key, value) in entries {
-            let place = place(hasher.hash_one(&key), count);
-            if let Some(part) = parts.get_mut(place) {
-                part.insert(key, value);
-            }
-        }
-        parts.iter_mut().for_each(HashMap::shrink_to_fit);
-        Self(Form::Several(Several { hasher, parts: parts.into_iter().map(Arc::new).collect() }))
+        Self(match entries.len() <= part {
+            true => Form::One(entries.into_iter().collect()),
+            false => Form::Several(Several::new(part, entries)),
+        })
     }
 
     /// The value under a key.
@@ -62,9 +52,7 @@ impl<K: Eq + Hash, V> Parts<K, V> {
     {
         match &self.0 {
             Form::One(one) => one.get(key),
-            Form::Several(Several { hasher, parts }) => {
-                parts.get(place(hasher.hash_one(key), parts.len()))?.get(key)
-            }
+            Form::Several(several) => several.get(key),
         }
     }
 
@@ -75,33 +63,84 @@ impl<K: Eq + Hash, V> Parts<K, V> {
         V: Clone,
     {
         Self(match &self.0 {
-            Form::One(one) => Form::One(replaced(one, &replace)),
-            Form::Several(Several { hasher, parts }) => {
-                let next = |part: &Arc<HashMap<K, V>>| {
-                    let is_touched = part.values().any(|value| replace(value).is_some());
-                    if is_touched { Arc::new(replaced(part, &replace)) } else { Arc::clone(part) }
-                };
-                let parts = parts.iter().map(next).collect();
-                Form::Several(Several { hasher: hasher.clone(), parts })
+            Form::One(one) => {
+                let mut one = one.clone();
+                put_in_place(one.values_mut(), &replace);
+                Form::One(one)
             }
+            Form::Several(several) => Form::Several(several.replace_values(&replace)),
         })
+    }
+}
+
+impl<K: Eq + Hash, V> Several<K, V> {
+    fn new(part: usize, entries: Vec<(K, V)>) -> Self {
+        let hasher = RandomState::default();
+        let hash = |entry: &(K, V)| hasher.hash_one(&entry.0);
+        // Filled to four fifths on average, hardly any is over its size: chance is not that uneven.
+        let count = entries.len().div_ceil((part * 4 / 5).max(1));
+        let mut parts: Vec<Part<K, V>> = (0..count).map(|_| HashTable::new()).collect();
+        for entry in entries {
+            let its_hash = hash(&entry);
+            if let Some(part) = parts.get_mut(place(its_hash, count)) {
+                part.insert_unique(its_hash, entry, hash);
+            }
+        }
+        parts.iter_mut().for_each(|part| part.shrink_to_fit(hash));
+        let parts = parts.into_iter().map(Arc::new).collect();
+        Self { hasher, parts }
+    }
+
+    fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        let part = self.parts.get(place(hash, self.parts.len()))?;
+        part.find(hash, |(known, _)| known.borrow() == key).map(|(_, value)| value)
+    }
+
+    fn replace_values(&self, replace: impl Fn(&V) -> Option<V>) -> Self
+    where
+        K: Clone,
+        V: Clone,
+    {
+        let next = |part: &Arc<Part<K, V>>| {
+            if part.iter().all(|(_, value)| replace(value).is_none()) {
+                return Arc::clone(part);
+            }
+            let mut part = part.as_ref().clone();
+            put_in_place(part.iter_mut().map(|(_, value)| value), &replace);
+            Arc::new(part)
+        };
+        let parts = self.parts.iter().map(next).collect();
+        Self { hasher: self.hasher.clone(), parts }
     }
 }
 
 impl<K, V> Parts<K, V> {
     /// Every key with its value, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.parts().flatten()
+        let (one, several) = match &self.0 {
+            Form::One(one) => (Some(one), &[][..]),
+            Form::Several(Several { parts, .. }) => (None, &parts[..]),
+        };
+        let several = several.iter().flat_map(|part| part.iter());
+        one.into_iter().flatten().chain(several.map(|(key, value)| (key, value)))
     }
 
     /// Every value, in no order.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.parts().flat_map(HashMap::values)
+        self.iter().map(|(_, value)| value)
     }
 
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        self.parts().map(HashMap::len).sum()
+        match &self.0 {
+            Form::One(one) => one.len(),
+            Form::Several(Several { parts, .. }) => parts.iter().map(|part| part.len()).sum(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -109,14 +148,6 @@ impl<K, V> Parts<K, V> {
             Form::One(one) => one.is_empty(),
             Form::Several(_) => false,
         }
-    }
-
-    fn parts(&self) -> impl Iterator<Item = &HashMap<K, V>> {
-        let (one, several) = match &self.0 {
-            Form::One(one) => (Some(one), &[][..]),
-            Form::Several(Several { parts, .. }) => (None, &parts[..]),
-        };
-        one.into_iter().chain(several.iter().map(Arc::as_ref))
     }
 }
 
@@ -128,24 +159,22 @@ impl<K: Eq + Hash, V: PartialEq> PartialEq for Parts<K, V> {
     }
 }
 
-/// Which of so many parts a key is in: the upper half of the product is below their number, and no
-/// division is needed.
+/// Which of so many parts a key is in. Bits of the hash go by which a part does not look, which takes
+/// the highest and the lowest; as a fraction of their number, which needs no division.
 fn place(hash: u64, parts: usize) -> usize {
-    ((u128::from(hash) * parts as u128) >> u64::BITS) as usize
+    let middle = u64::from((hash >> 24) as u32);
+    ((middle * parts as u64) >> u32::BITS) as usize
 }
 
-fn replaced<K, V>(part: &HashMap<K, V>, replace: impl Fn(&V) -> Option<V>) -> HashMap<K, V>
-where
-    K: Clone,
-    V: Clone,
-{
-    let mut part = part.clone();
-    for value in part.values_mut() {
+fn put_in_place<'a, V: 'a>(
+    values: impl Iterator<Item = &'a mut V>,
+    replace: impl Fn(&V) -> Option<V>,
+) {
+    for value in values {
         if let Some(next) = replace(value) {
             *value = next;
         }
     }
-    part
 }
 
 /// How many entries one part holds: copying them takes some microseconds.
@@ -169,7 +198,7 @@ mod tests {
     }
 
     /// Where each part lies; nowhere, where there is one.
-    fn places<K, V>(parts: &Parts<K, V>) -> Vec<*const HashMap<K, V>> {
+    fn places<K, V>(parts: &Parts<K, V>) -> Vec<*const Part<K, V>> {
         match &parts.0 {
             Form::One(_) => vec![],
             Form::Several(Several { parts, .. }) => parts.iter().map(Arc::as_ptr).collect(),
@@ -181,7 +210,8 @@ mod tests {
         assert!(matches!(table(PART).0, Form::One(_)));
         for keys in [PART + 1, 10_000, 100_000] {
             let parts = table(keys);
-            let sizes: Vec<_> = parts.parts().map(HashMap::len).collect();
+            let Form::Several(Several { parts, .. }) = &parts.0 else { panic!("one part") };
+            let sizes: Vec<_> = parts.iter().map(|part| part.len()).collect();
             assert!(sizes.len() > 1 && sizes.iter().sum::<usize>() == keys);
             assert!(sizes.iter().all(|size| (PART / 3..=PART).contains(size)), "{sizes:?}");
         }
@@ -223,12 +253,11 @@ mod tests {
     proptest! {
         #[test]
         fn it_holds_what_a_tree_holds(
-            entries in prop::collection::vec((0..60_u8, 0..4_u8), 0..80),
+            mut tree in prop::collection::btree_map(0..60_u8, 0..4_u8, 0..60),
             part in 1..50_usize,
             replaced in 0..4_u8,
         ) {
-            let mut tree: BTreeMap<u8, u8> = entries.iter().copied().collect();
-            let mut parts = Parts::in_parts_of(part, entries);
+            let mut parts = Parts::in_parts_of(part, tree.clone().into_iter().collect());
             for _ in 0..2 {
                 prop_assert_eq!((parts.len(), parts.is_empty()), (tree.len(), tree.is_empty()));
                 for key in 0..60 {
