@@ -11,6 +11,7 @@ mod events;
 mod handshake;
 mod instances;
 mod listing;
+mod looks;
 mod own_handshake;
 mod publication;
 mod rate;

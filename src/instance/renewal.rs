@@ -72,7 +72,7 @@ impl Instances {
     /// Tickets stay good. Blocks while it reads: in async code wrap it in `spawn_blocking`.
     pub fn reload(&self) -> Vec<(InstanceId, Renewal)> {
         let told = self.all().into_iter().map(|instance| {
-            let renewal = self.renew(&instance, Failing::ForGood);
+            let renewal = self.renew(&instance, &Which::All, |_| Failing::ForGood);
             (instance.id().clone(), renewal)
         });
         told.filter(|(_, renewal)| !renewal.is_empty()).collect()
@@ -80,13 +80,36 @@ impl Instances {
 
     /// The same for one instance. `None` where there is none with this id.
     pub fn reload_instance(&self, id: &InstanceId) -> Option<Renewal> {
-        self.get(id).map(|instance| self.renew(&instance, Failing::ForGood))
+        let instance = self.get(id)?;
+        Some(self.renew(&instance, &Which::All, |_| Failing::ForGood))
     }
 
-    pub(super) fn renew(&self, instance: &Arc<Instance>, failing: Failing) -> Renewal {
+    /// The same for one certificate of one instance: the source is asked for no other. Costs little
+    /// more than reading it does, among however many. `None` where there is no such instance, or it
+    /// serves nothing under this id.
+    pub fn reload_certificate(&self, instance: &InstanceId, id: &CertificateId) -> Option<Renewal> {
+        let instance = self.get(instance)?;
+        instance.sni().table()?.certificate(id)?;
+        let which = Which::Only([id.clone()].into());
+        Some(self.renew(&instance, &which, |_| Failing::ForGood))
+    }
+
+    /// Whether an instance serves something under this id.
+    pub(super) fn serve(&self, instance: &InstanceId, id: &CertificateId) -> bool {
+        let table = self.get(instance).and_then(|instance| instance.sni().table());
+        table.is_some_and(|table| table.certificate(id).is_some())
+    }
+
+    /// Loads certificates of an instance anew. `failing` tells how the failure of one counts.
+    pub(super) fn renew(
+        &self,
+        instance: &Arc<Instance>,
+        which: &Which,
+        failing: impl Fn(&CertificateId) -> Failing,
+    ) -> Renewal {
         let mut publisher = instance.sni_publisher();
         let Some(current) = instance.sni().table() else { return Renewal::default() };
-        let (mut renewed, mut failed) = self.load_anew(instance, &current);
+        let (mut renewed, mut failed) = self.load_anew(instance, which.of(&current));
         for id in take_clashes(&current, &mut renewed) {
             failed.push(RenewalError { id, fault: RenewalFault::KeyTypeTaken });
         }
@@ -103,17 +126,22 @@ impl Instances {
             tracing::info!(instance = %instance.id(), certificates = ?ids, generation, "renewed");
             instance.announce(|instance| Event::CertificatesChanged { instance, generation });
         }
-        if failed.is_empty() || failing == Failing::ForGood {
-            instance.renewals().note(instance, &failed);
+        instance.renewals().settle(which, &failed);
+        for failed in failed.iter().filter(|failed| failing(&failed.id) == Failing::ForGood) {
+            instance.renewals().note(instance, failed);
         }
         Renewal { renewed: ids, failed }
     }
 
-    /// What has changed at the source since it was loaded.
-    fn load_anew(&self, instance: &Instance, current: &SniTable) -> (Renewed, Vec<RenewalError>) {
+    /// What of this has changed at the source since it was loaded.
+    fn load_anew<'a>(
+        &self,
+        instance: &Instance,
+        served: impl Iterator<Item = &'a Configured>,
+    ) -> (Renewed, Vec<RenewalError>) {
         let (mut renewed, mut failed) = (Renewed::default(), vec![]);
         let now = instance.now();
-        for served in current.configured() {
+        for served in served {
             match self.load_certificate(instance, served).and_then(|it| check(it, served, now)) {
                 Ok(Some(certificate)) => renewed.put(served, certificate),
                 Ok(None) => {}
@@ -130,6 +158,37 @@ impl Instances {
     ) -> Result<Arc<ServerCertificate>, RenewalFault> {
         let material = self.source().load(instance.id(), served.id(), served.password())?;
         Ok(self.shelf().take(&material, instance.provider())?)
+    }
+}
+
+/// Which certificates of an instance are looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    Only(BTreeSet<CertificateId>),
+}
+
+impl Which {
+    /// With those that are the same certificate now: a link may lead from one's file to another's.
+    pub(super) fn with_twins(self, instance: &Instance) -> Self {
+        match (self, instance.sni().table()) {
+            (Self::Only(ids), Some(table)) => Self::Only(table.twins_of(ids)),
+            (which, _) => which,
+        }
+    }
+
+    fn of<'a>(&'a self, table: &'a SniTable) -> Box<dyn Iterator<Item = &'a Configured> + 'a> {
+        match self {
+            Self::All => Box::new(table.configured()),
+            Self::Only(ids) => Box::new(ids.iter().filter_map(|id| table.get(id))),
+        }
+    }
+
+    fn has(&self, id: &CertificateId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(ids) => ids.contains(id),
+        }
     }
 }
 
@@ -196,25 +255,30 @@ pub struct FailedRenewal {
 }
 
 impl Renewals {
-    /// Notes what failed now; what is not among it is good again. Tells of what was not known.
-    fn note(&self, instance: &Instance, failed: &[RenewalError]) {
+    /// Forgets of what failed before, of those that were looked at, all but what failed again: in the
+    /// order of the ids.
+    fn settle(&self, which: &Which, failed: &[RenewalError]) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.count += failed.len() as u64;
-        let before = std::mem::take(&mut failures.standing);
-        for RenewalError { id, fault } in failed {
-            let reason = with_causes(fault);
-            let known = before.get(id).filter(|known| known.reason == reason);
-            let failure = known.cloned().unwrap_or_else(|| {
-                tracing::warn!(instance = %instance.id(), certificate = %id, %reason, "not renewed");
-                instance.announce(|instance| Event::CertificateNotRenewed {
-                    instance,
-                    certificate_id: id.clone(),
-                    reason: reason.clone(),
-                });
-                FailedRenewal { since: instance.now(), reason }
-            });
-            failures.standing.insert(id.clone(), failure);
+        let has_failed =
+            |id: &CertificateId| failed.binary_search_by(|failed| failed.id.cmp(id)).is_ok();
+        failures.standing.retain(|id, _| !which.has(id) || has_failed(id));
+    }
+
+    /// Counts a failure, and tells of it where it was not known.
+    fn note(&self, instance: &Instance, RenewalError { id, fault }: &RenewalError) {
+        let reason = with_causes(fault);
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.count += 1;
+        if failures.standing.get(id).is_some_and(|known| known.reason == reason) {
+            return;
         }
+        tracing::warn!(instance = %instance.id(), certificate = %id, %reason, "not renewed");
+        instance.announce(|instance| Event::CertificateNotRenewed {
+            instance,
+            certificate_id: id.clone(),
+            reason: reason.clone(),
+        });
+        failures.standing.insert(id.clone(), FailedRenewal { since: instance.now(), reason });
     }
 
     /// Why this certificate could not be renewed when it was last looked at.

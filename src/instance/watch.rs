@@ -1,18 +1,17 @@
 //! Looking for renewed certificates in the folder from which they come.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{ModifyKind, RenameMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::instances::Instances;
-use super::renewal::Failing;
-use crate::id::InstanceId;
+use super::looks::{Change, Look, Looks};
 
 /// Watches the folder of a set's certificates for as long as it lives; made by
 /// [`Instances::watch`]. Dropping it waits for a renewal that is under way.
@@ -26,8 +25,9 @@ pub struct Watch {
 
 impl Instances {
     /// Watches the folder from which certificates come, and has each instance serve what is renewed
-    /// there, as [`reload`](Self::reload) does: a moment after the last of several changes. Each minute
-    /// it looks by itself, for file systems that do not tell.
+    /// there, as [`reload`](Self::reload) does: a moment after the last of several changes. It reads
+    /// the certificates whose files have changed, and all of an instance where a file in its folder
+    /// has to which a link may lead. Each minute it looks at all, for file systems that do not tell.
     ///
     /// A file that is half written, or one of a pair without the other, is not a failure at once: it
     /// is looked at again for five seconds. What is wrong then is logged, counted
@@ -47,9 +47,10 @@ impl Instances {
         let root = self.source().folder().ok_or(WatchError::NoFolder)?.to_owned();
         let (to_thread, told) = channel();
         let watcher = watch(&root, to_thread.clone())?;
-        let house = House { instances: self.clone(), root, due: BTreeMap::new() };
+        let looks = Looks::new(root, Instant::now());
+        let attendant = Attendant { instances: self.clone(), looks };
         let thread = Builder::new().name("mqtls-watch".to_owned());
-        let thread = thread.spawn(move || house.keep(&told)).map_err(WatchError::Thread)?;
+        let thread = thread.spawn(move || attendant.attend(&told)).map_err(WatchError::Thread)?;
         Ok(Watch { _watcher: watcher, to_thread, thread: Some(thread) })
     }
 }
@@ -86,7 +87,7 @@ pub enum WatchError {
 
 /// What the thread is told.
 enum Told {
-    Changed(Vec<PathBuf>),
+    Changed(Change, Vec<PathBuf>),
     /// The system has lost count.
     Anything,
     Stop,
@@ -95,10 +96,12 @@ enum Told {
 fn watch(root: &Path, to_thread: Sender<Told>) -> Result<RecommendedWatcher, WatchError> {
     let tell = move |event: notify::Result<Event>| {
         let told = match event {
-            // Reading is what a renewal does itself.
-            Ok(event) if event.kind.is_access() => return,
-            Ok(event) if !event.need_rescan() => Told::Changed(event.paths),
-            Ok(_) | Err(_) => Told::Anything,
+            Ok(event) if event.need_rescan() => Told::Anything,
+            Ok(event) => match change(event.kind) {
+                Some(change) => Told::Changed(change, event.paths),
+                None => return,
+            },
+            Err(_) => Told::Anything,
         };
         let _gone = to_thread.send(told);
     };
@@ -107,87 +110,63 @@ fn watch(root: &Path, to_thread: Sender<Told>) -> Result<RecommendedWatcher, Wat
     Ok(watcher)
 }
 
-/// What the thread keeps in order.
-struct House {
+/// What has become of the paths of an event; `None` where nothing has.
+fn change(event: EventKind) -> Option<Change> {
+    match event {
+        // Reading is what a renewal does itself.
+        EventKind::Access(_) => None,
+        // Told once more after the two names were told by themselves.
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => None,
+        EventKind::Create(_) => Some(Change::Made),
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+            Some(Change::Gone)
+        }
+        EventKind::Modify(_) | EventKind::Any | EventKind::Other => Some(Change::Other),
+    }
+}
+
+/// What the thread does.
+struct Attendant {
     instances: Instances,
-    root: PathBuf,
-    due: BTreeMap<InstanceId, Due>,
+    looks: Looks,
 }
 
-/// When an instance's folder is looked at.
-#[derive(Clone, Copy)]
-struct Due {
-    at: Instant,
-    /// When its first change was told.
-    since: Instant,
-}
-
-impl House {
-    fn keep(mut self, told: &Receiver<Told>) {
-        let mut next_poll = Instant::now() + POLL;
+impl Attendant {
+    fn attend(mut self, told: &Receiver<Told>) {
         loop {
-            let next = self.due.values().map(|due| due.at).chain([next_poll]).min();
-            let wait = next.map_or(POLL, |next| next.saturating_duration_since(Instant::now()));
-            match told.recv_timeout(wait) {
-                Ok(Told::Changed(paths)) => paths.iter().for_each(|path| self.expect(path)),
-                Ok(Told::Anything) => self.expect_all(),
-                Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
+            let first = match told.recv_timeout(self.looks.rest(Instant::now())) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // What is due is looked for behind many changes, not behind each of them.
+            for told in first.into_iter().chain(told.try_iter().take(AT_A_TIME)) {
+                match told {
+                    Told::Changed(change, paths) => self.take_in(change, &paths),
+                    Told::Anything => self.looks.tell_anything(Instant::now()),
+                    Told::Stop => return,
+                }
             }
-            let now = Instant::now();
-            if now >= next_poll {
-                next_poll = now + POLL;
-                self.expect_all();
+            let all = || self.instances.all().iter().map(|it| it.id().clone()).collect();
+            for look in self.looks.take_due(Instant::now(), all) {
+                self.look(&look);
             }
-            self.look(now);
         }
     }
 
-    /// Looks at the folder of a path a moment after the last change in it, and not much later than
-    /// after the first.
-    fn expect(&mut self, path: &Path) {
-        let folder = path.strip_prefix(&self.root).ok().and_then(|path| path.components().next());
-        match folder.and_then(|folder| folder.as_os_str().to_str()?.parse().ok()) {
-            Some(instance) => self.expect_of(instance),
-            // Above or beside the folders of instances.
-            None => self.expect_all(),
-        }
-    }
-
-    fn expect_all(&mut self) {
-        for instance in self.instances.all() {
-            self.expect_of(instance.id().clone());
-        }
-    }
-
-    fn expect_of(&mut self, instance: InstanceId) {
+    fn take_in(&mut self, change: Change, paths: &[PathBuf]) {
         let now = Instant::now();
-        let due = self.due.entry(instance).or_insert(Due { at: now, since: now });
-        due.at = (now + QUIET).min(due.since + LONGEST_WAIT).max(now);
+        let serves = |instance: &_, id: &_| self.instances.serve(instance, id);
+        paths.iter().for_each(|path| self.looks.tell(change, path, now, serves));
     }
 
-    fn look(&mut self, now: Instant) {
-        let due: Vec<_> = self.due.iter().filter(|(_, due)| due.at <= now).collect();
-        let due: Vec<_> = due.into_iter().map(|(id, due)| (id.clone(), *due)).collect();
-        for (id, Due { since, .. }) in due {
-            self.due.remove(&id);
-            let Some(instance) = self.instances.get(&id) else { continue };
-            let still_patient = now < since + PATIENCE;
-            let failing = if still_patient { Failing::ForNow } else { Failing::ForGood };
-            let renewal = self.instances.renew(&instance, failing);
-            if still_patient && !renewal.failed.is_empty() {
-                self.due.insert(id, Due { at: Instant::now() + AGAIN, since });
-            }
-        }
+    fn look(&mut self, look: &Look) {
+        let Some(instance) = self.instances.get(&look.instance) else { return };
+        let which = look.which().with_twins(&instance);
+        let renewal = self.instances.renew(&instance, &which, |id| look.failing(id));
+        self.looks.looked(look, &renewal.failed, Instant::now());
     }
 }
 
-/// How long nothing must have changed.
-const QUIET: Duration = Duration::from_millis(200);
-/// Since the first of many changes.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// How long what is wrong may yet come right.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How soon it is looked at again.
-const AGAIN: Duration = Duration::from_millis(500);
-const POLL: Duration = Duration::from_secs(60);
+/// How many changes are taken in before what is due is looked at.
+const AT_A_TIME: usize = 1000;

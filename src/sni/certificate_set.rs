@@ -244,6 +244,11 @@ impl Configured {
         Arc::as_ptr(&self.named).addr()
     }
 
+    /// Where in memory its chain and key lie: of two certificates in two places.
+    pub(super) fn place_of_key(&self) -> usize {
+        Arc::as_ptr(&self.certified_key).addr()
+    }
+
     fn key_type(&self) -> KeyType {
         self.named.certificate.key_type()
     }

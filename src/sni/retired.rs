@@ -44,12 +44,11 @@ impl Retired {
         current: &SniTable,
         renewed: &Renewed,
     ) {
-        let key = |configured: &Configured| Arc::as_ptr(configured.certified_key()).addr();
         let mut gone: HashMap<usize, &Configured> =
-            renewed.each().map(|(served, _)| (key(served), served)).collect();
+            renewed.each().map(|(served, _)| (served.place_of_key(), served)).collect();
         // One file under two names, of which one still stands for it.
         for configured in current.configured() {
-            gone.remove(&key(configured));
+            gone.remove(&configured.place_of_key());
         }
         gone.into_values().for_each(|served| self.bury(served.certificate()));
         for (_, next) in renewed.each() {

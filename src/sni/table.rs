@@ -1,9 +1,10 @@
 //! The table that a listener serves.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::UnixTime;
 
@@ -115,6 +116,15 @@ impl SniTable {
     /// What is served under this id.
     pub(crate) fn get(&self, id: &CertificateId) -> Option<&Configured> {
         self.by_id.get(id)
+    }
+
+    /// These ids, and all others under which one of their certificates is served. Looks at where the
+    /// key of each lies.
+    pub(crate) fn twins_of(&self, ids: BTreeSet<CertificateId>) -> BTreeSet<CertificateId> {
+        let keys = ids.iter().filter_map(|id| self.get(id)).map(Configured::place_of_key);
+        let keys: HashSet<_> = keys.collect();
+        let twins = self.configured().filter(|other| keys.contains(&other.place_of_key()));
+        twins.map(Configured::id).cloned().chain(ids).collect()
     }
 
     /// Every certificate, once for each id under which it is served.

@@ -1,18 +1,23 @@
 //! Certificates that are renewed where they come from are served without an operation.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mqtls::certificate::{CertificateSource, SourceError};
+use mqtls::certificate::{Password, SourceError};
 use mqtls::instance::{RenewalFault, WatchError};
 use mqtls::sni::SniTable;
 use mqtls::{
-    Caller, CertificateId, Directory, Event, Events, Instance, InstanceSpec, Instances, Memory,
-    NamePattern, SetSniConfig, Sha256,
+    Caller, CertificateId, CertificateMaterial, CertificateSource, Directory, Event, Events,
+    Instance, InstanceId, InstanceSpec, Instances, Memory, NamePattern, SetSniConfig, Sha256,
 };
-use rustls::SignatureScheme;
+use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::sign::SigningKey;
+use rustls::{Error, SignatureScheme};
+use rustls_pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 
 use crate::support::{Door, Identity, NOW, TestCa, VERSIONS, client, date, key, provider, rsa_key};
@@ -258,6 +263,69 @@ fn each_attempt_to_renew_counts_and_one_that_says_nothing_new_is_not_told() {
 }
 
 #[test]
+fn one_certificate_is_renewed_without_a_look_at_any_other() {
+    let source = Arc::new(Memory::new());
+    let asked = Asked::over(Arc::clone(&source));
+    let instances = Instances::new(provider(), Arc::clone(&asked));
+    let instance = instances.create(InstanceSpec::new("mqtt-test".parse().unwrap())).unwrap();
+    let ca = TestCa::root("server CA");
+    let put = |text: &str, identity: &Identity| {
+        source.insert(instance.id().clone(), id(text), identity.material());
+    };
+    let (before, after) = (ca.server(&["*.test"]), ca.server(&["*.test"]));
+    ["one", "two", "three"].iter().for_each(|id| put(id, &before));
+    assert!(instances.reload_certificate(instance.id(), &id("one")).is_none(), "no map yet");
+    SetSniConfig {
+        mqtt_instance_id: instance.id().clone(),
+        default_certificate: id("one"),
+        sni_config: "two.test#two;three.test#three".parse().unwrap(),
+    }
+    .apply(&instances, &Caller::local())
+    .unwrap();
+    asked.take();
+    ["one", "two"].iter().for_each(|id| put(id, &after));
+    let renewal = instances.reload_certificate(instance.id(), &id("two")).unwrap();
+    assert_eq!((&renewal.renewed[..], renewal.failed.len()), (&[id("two")][..], 0));
+    assert_eq!(asked.take(), [id("two")]);
+    for (name, identity) in [("two.test", &after), ("one.test", &before), ("three.test", &before)] {
+        assert_eq!(shown(&instance, name), sha256(identity), "{name}");
+    }
+    assert!(instances.reload_certificate(instance.id(), &id("two")).unwrap().is_empty());
+    assert_eq!(asked.take(), [id("two")]);
+    assert!(instances.reload_certificate(instance.id(), &id("four")).is_none(), "not served");
+    assert!(instances.reload_certificate(&"nobody".parse().unwrap(), &id("two")).is_none());
+    assert_eq!(asked.take(), []);
+}
+
+#[test]
+fn a_failure_stands_until_its_certificate_is_looked_at() {
+    let door = Door::open();
+    let [one, two] = ["one", "two"].map(|name| door.server_ca.server(&[name]));
+    door.put("one", &one);
+    door.put("two", &two);
+    door.set_sni("default", "one.test#one;two.test#two").unwrap();
+    for text in ["one", "two"] {
+        door.source.remove(door.instance.id(), &id(text));
+    }
+    let standing = || {
+        let failed = ["one", "two"].into_iter();
+        let failed = failed.filter(|text| door.instance.failed_renewal(&id(text)).is_some());
+        failed.collect::<Vec<_>>()
+    };
+    let reload = |text| door.instances.reload_certificate(door.instance.id(), &id(text)).unwrap();
+    assert_eq!(reload("one").failed[0].id, id("one"));
+    assert_eq!((standing(), door.instance.failed_renewals()), (vec!["one"], 1));
+    assert_eq!(reload("two").failed[0].id, id("two"));
+    assert_eq!((standing(), door.instance.failed_renewals()), (vec!["one", "two"], 2));
+    door.put("one", &one);
+    door.put("two", &two);
+    assert!(reload("one").is_empty());
+    assert_eq!((standing(), door.instance.failed_renewals()), (vec!["two"], 2));
+    assert!(door.instances.reload().is_empty());
+    assert_eq!((standing(), door.instance.failed_renewals()), (vec![], 2));
+}
+
+#[test]
 fn a_certificate_that_is_not_valid_yet_is_taken_once_it_is() {
     let door = Door::open();
     put_valid(&door, NOW - 1, NOW + 100);
@@ -326,8 +394,11 @@ fn an_instance_without_a_map_has_nothing_to_renew_and_one_that_is_gone_is_not_th
 }
 
 #[test]
-fn a_thousand_names_and_instances_share_one_certificate() {
-    let door = Door::open();
+fn a_thousand_names_and_instances_share_one_certificate_that_is_made_once() {
+    let mut provider = CryptoProvider::clone(&provider());
+    let keys: &CountedKeys = Box::leak(Box::new(CountedKeys::of(provider.key_provider)));
+    provider.key_provider = keys;
+    let door = Door::unconfigured_as(|spec| spec, Arc::new(provider)).with_default_certificate();
     let one = door.server_ca.server(&["*.test"]);
     door.put("one", &one);
     let names: String = (0..1000).map(|at| format!("n{at}.test#one;")).collect();
@@ -337,11 +408,14 @@ fn a_thousand_names_and_instances_share_one_certificate() {
         let table = instance.sni().table().unwrap();
         Arc::clone(table.certificate(&id("one")).unwrap())
     };
+    let defaults = 1 + others.len();
+    assert_eq!(keys.count(), defaults + 1);
     for other in &others {
         other.put("one", &one);
         other.set_sni("one", "").unwrap();
         assert!(Arc::ptr_eq(&served(&other.instance), &served(&door.instance)));
     }
+    assert_eq!(keys.count(), defaults + 1);
     // Renewed everywhere, it is freed when the last has let go of it.
     let weak = Arc::downgrade(&served(&door.instance));
     let next = door.server_ca.server(&["*.test"]);
@@ -349,10 +423,69 @@ fn a_thousand_names_and_instances_share_one_certificate() {
         door.put("one", &next);
     }
     assert_eq!(door.instances.reload().len(), 21);
+    assert_eq!(keys.count(), defaults + 2);
+    assert_eq!(door.instances.reload().len(), 0);
+    assert_eq!(keys.count(), defaults + 2, "what is known is not made");
     door.instances.sweep();
     door.instances.sweep();
     assert!(weak.upgrade().is_none());
     assert!(Arc::ptr_eq(&served(&others[0].instance), &served(&door.instance)));
+}
+
+/// A provider's keys, counted as they are made.
+#[derive(Debug)]
+struct CountedKeys {
+    inner: &'static dyn KeyProvider,
+    made: AtomicUsize,
+}
+
+impl CountedKeys {
+    fn of(inner: &'static dyn KeyProvider) -> Self {
+        Self { inner, made: AtomicUsize::new(0) }
+    }
+
+    fn count(&self) -> usize {
+        self.made.load(Ordering::SeqCst)
+    }
+}
+
+impl KeyProvider for CountedKeys {
+    fn load_private_key(&self, der: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        self.made.fetch_add(1, Ordering::SeqCst);
+        self.inner.load_private_key(der)
+    }
+}
+
+/// A source that keeps a list of what it was asked for.
+struct Asked<S> {
+    source: S,
+    ids: Mutex<Vec<CertificateId>>,
+}
+
+impl<S: CertificateSource> Asked<S> {
+    fn over(source: S) -> Arc<Self> {
+        Arc::new(Self { source, ids: Mutex::default() })
+    }
+
+    fn take(&self) -> Vec<CertificateId> {
+        std::mem::take(&mut self.ids.lock().unwrap())
+    }
+}
+
+impl<S: CertificateSource> CertificateSource for Asked<S> {
+    fn load(
+        &self,
+        instance: &InstanceId,
+        id: &CertificateId,
+        password: Option<&Password>,
+    ) -> Result<CertificateMaterial, SourceError> {
+        self.ids.lock().unwrap().push(id.clone());
+        self.source.load(instance, id, password)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.source.folder()
+    }
 }
 
 /// A set whose certificates lie in a folder, and one instance of it.
@@ -361,28 +494,37 @@ struct House {
     instances: Instances,
     instance: Arc<Instance>,
     events: Events,
+    asked: Arc<Asked<Directory>>,
     ca: TestCa,
 }
 
 impl House {
+    /// With one certificate, under the id `one`.
     fn with(write: impl FnOnce(&Path, &Identity)) -> (Self, Identity) {
+        Self::serving("", write)
+    }
+
+    /// And with what an `SniConfig` names beside it.
+    fn serving(config: &str, write: impl FnOnce(&Path, &Identity)) -> (Self, Identity) {
         let root = TempDir::new().unwrap();
         let folder = root.path().join("mqtt-test");
         fs::create_dir(&folder).unwrap();
         let ca = TestCa::root("server CA");
         let first = ca.server(&["localhost"]);
         write(&folder, &first);
-        let instances = Instances::new(provider(), Directory::open(root.path()).unwrap());
+        let asked = Asked::over(Directory::open(root.path()).unwrap());
+        let instances = Instances::new(provider(), Arc::clone(&asked));
         let instance = instances.create(InstanceSpec::new("mqtt-test".parse().unwrap())).unwrap();
         SetSniConfig {
             mqtt_instance_id: instance.id().clone(),
             default_certificate: id("one"),
-            sni_config: "".parse().unwrap(),
+            sni_config: config.parse().unwrap(),
         }
         .apply(&instances, &Caller::local())
         .unwrap();
+        asked.take();
         let events = instances.events();
-        (Self { root, instances, instance, events, ca }, first)
+        (Self { root, instances, instance, events, asked, ca }, first)
     }
 
     fn folder(&self) -> std::path::PathBuf {
@@ -425,16 +567,8 @@ async fn a_file_that_is_replaced_is_served() {
 
 #[tokio::test]
 async fn a_mounts_pair_is_served_when_its_link_is_exchanged() {
-    let version = |folder: &Path, version: &str, identity: &Identity| {
-        let folder = folder.join("one").join(version);
-        fs::create_dir_all(&folder).unwrap();
-        let chain = crate::support::pem("CERTIFICATE", identity.end_entity());
-        fs::write(folder.join("tls.crt"), chain).unwrap();
-        fs::write(folder.join("tls.key"), identity.key.serialize_pem()).unwrap();
-    };
-    let link = |to: &str, at: &Path| std::os::unix::fs::symlink(to, at).unwrap();
     let (mut house, first) = House::with(|folder, first| {
-        version(folder, "..1", first);
+        write_version(folder, "..1", first);
         link("..1", &folder.join("one/..data"));
         link("..data/tls.crt", &folder.join("one/tls.crt"));
         link("..data/tls.key", &folder.join("one/tls.key"));
@@ -443,13 +577,60 @@ async fn a_mounts_pair_is_served_when_its_link_is_exchanged() {
     assert_eq!(house.shown(), sha256(&first));
     let second = house.ca.server(&["localhost"]);
     let mount = house.folder().join("one");
-    version(&house.folder(), "..2", &second);
+    write_version(&house.folder(), "..2", &second);
     link("..2", &mount.join("..data_tmp"));
     fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
     fs::remove_dir_all(mount.join("..1")).unwrap();
     assert!(matches!(house.told().await, Event::CertificatesChanged { .. }));
     assert_eq!(house.shown(), sha256(&second));
     assert_eq!(house.instance.failed_renewals(), 0);
+}
+
+#[test]
+fn a_mounts_pair_is_whole_however_often_its_link_is_exchanged_while_it_is_read() {
+    let (house, first) = House::with(|folder, first| {
+        write_version(folder, "..1", first);
+        link("..1", &folder.join("one/..data"));
+    });
+    let mount = house.folder().join("one");
+    let second = house.ca.server(&["localhost"]);
+    write_version(&house.folder(), "..2", &second);
+    let is_over = AtomicBool::new(false);
+    let mut renewals = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for version in ["..2", "..1"].into_iter().cycle() {
+                link(version, &mount.join("..data_tmp"));
+                fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        for _ in 0..300 {
+            let id = id("one");
+            let renewal = house.instances.reload_certificate(house.instance.id(), &id).unwrap();
+            renewals += renewal.renewed.len();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(house.instance.failed_renewals(), 0);
+    assert!(renewals > 0);
+    assert!([&first, &second].map(sha256).contains(&house.shown()));
+    assert!(house.instance.sweep().unwrap().is_empty());
+}
+
+/// One state of what a mount holds.
+fn write_version(folder: &Path, version: &str, identity: &Identity) {
+    let folder = folder.join("one").join(version);
+    fs::create_dir_all(&folder).unwrap();
+    let chain = crate::support::pem("CERTIFICATE", identity.end_entity());
+    fs::write(folder.join("tls.crt"), chain).unwrap();
+    fs::write(folder.join("tls.key"), identity.key.serialize_pem()).unwrap();
+}
+
+fn link(to: &str, at: &Path) {
+    std::os::unix::fs::symlink(to, at).unwrap();
 }
 
 #[tokio::test]
@@ -469,9 +650,6 @@ async fn half_of_a_pair_is_waited_out_and_what_stays_wrong_is_told() {
     let _watch = house.instances.watch().unwrap();
     let second = house.ca.server(&["localhost"]);
     write(&house.folder(), Some(&second), None);
-    // For longer than nothing must change, and not for so long that it would be told.
-    let nothing = tokio::time::timeout(Duration::from_millis(1500), house.events.next()).await;
-    assert!(nothing.is_err(), "{nothing:?}");
     assert_eq!(house.shown(), sha256(&first));
     write(&house.folder(), None, Some(&second));
     assert!(matches!(house.told().await, Event::CertificatesChanged { .. }));
@@ -488,6 +666,29 @@ async fn half_of_a_pair_is_waited_out_and_what_stays_wrong_is_told() {
     assert!(reason.contains("private key"), "{reason}");
     assert_eq!(house.shown(), sha256(&second));
     assert!(house.instance.failed_renewals() > 0);
+}
+
+#[tokio::test]
+async fn of_many_files_the_one_that_changes_is_read_and_what_leads_to_it() {
+    let config: String = (0..100).map(|at| format!("n{at}.test#c{at};")).collect();
+    let (mut house, first) = House::serving(&(config + "link.test#link"), |folder, first| {
+        let pem = first.pem();
+        for id in (0..100).map(|at| format!("c{at}")).chain(["one".to_owned()]) {
+            fs::write(folder.join(id + ".pem"), &pem).unwrap();
+        }
+        // Another one, so that no other is its twin.
+        fs::write(folder.join("c7.pem"), TestCa::root("CA").server(&["n7.test"]).pem()).unwrap();
+        std::os::unix::fs::symlink("c7.pem", folder.join("link.pem")).unwrap();
+    });
+    let _watch = house.instances.watch().unwrap();
+    let second = house.ca.server(&["n7.test"]);
+    fs::write(house.folder().join("c7.pem"), second.pem()).unwrap();
+    assert!(matches!(house.told().await, Event::CertificatesChanged { .. }));
+    let asked: BTreeSet<_> = house.asked.take().into_iter().collect();
+    assert_eq!(asked, [id("c7"), id("link")].into());
+    for (name, identity) in [("n7.test", &second), ("link.test", &second), ("n8.test", &first)] {
+        assert_eq!(shown(&house.instance, name), sha256(identity), "{name}");
+    }
 }
 
 #[test]
