@@ -34,6 +34,8 @@ pub(crate) enum Bar {
     Ratio(f64),
     /// One iteration of mqtls takes at most so long.
     Time(Duration),
+    /// One iteration of mqtls takes at most so much longer than one of the baseline.
+    More(Duration),
     /// Shown, and held to nothing.
     None,
 }
@@ -61,6 +63,10 @@ impl Figures {
         match bar {
             Bar::Ratio(most) => format!("bar {most:.2}: {}", held(self.ratio <= most)),
             Bar::Time(most) => format!("bar {most:?}: {}", held(self.mqtls <= most)),
+            Bar::More(most) => {
+                let more = self.mqtls.saturating_sub(self.baseline);
+                format!("{} more, bar {most:?}: {}", written(more), held(more <= most))
+            }
             Bar::None => "no bar".to_owned(),
         }
     }

@@ -239,7 +239,8 @@ impl TestCa {
         Issuer::from_params(&self.params, self.key.as_ref())
     }
 
-    fn issue(&self, params: &CertificateParams, key: Arc<KeyPair>) -> Identity {
+    /// A certificate by this CA with these parameters.
+    pub(crate) fn issue(&self, params: &CertificateParams, key: Arc<KeyPair>) -> Identity {
         let certificate = params.signed_by(key.as_ref(), &self.issuer()).unwrap();
         Identity { chain: vec![certificate.der().clone()], key }
     }
