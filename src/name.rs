@@ -201,6 +201,7 @@ pub enum PatternError {
 
 /// The canonical form of a name as a client asked for it. Borrows unless there are capitals in
 /// it, which rustls has already lowered; judges nothing, since a name that is none matches none.
+#[inline]
 pub(crate) fn canonical(asked: &str) -> Cow<'_, str> {
     let name = asked.strip_suffix('.').unwrap_or(asked);
     // Without a way out in the middle the loop runs over many bytes at a time.
@@ -213,6 +214,7 @@ pub(crate) fn canonical(asked: &str) -> Cow<'_, str> {
 
 /// What remains of a name without its left-most label: the key under which a wildcard that
 /// covers the name is kept.
+#[inline]
 pub(crate) fn parent_of(name: &str) -> Option<&str> {
     // Labels are short: a search made for long texts would take longer to start than to run.
     match name.bytes().position(|byte| byte == b'.') {

@@ -1,7 +1,6 @@
 //! Certificates that are renewed where they come from, without an operation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls_pki_types::UnixTime;
@@ -9,6 +8,7 @@ use rustls_pki_types::UnixTime;
 use super::events::Event;
 use super::instances::Instances;
 use super::tenant::Instance;
+use crate::causes::with_causes;
 use crate::certificate::{ServerCertificate, ServerCertificateError, SourceError, Validity};
 use crate::id::{CertificateId, InstanceId};
 use crate::sni::{Configured, Renewed, SniTable};
@@ -290,15 +290,4 @@ impl Renewals {
     pub(crate) fn count(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).count
     }
-}
-
-/// An error with its causes, in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -103,6 +103,7 @@ impl CertificateSet {
     }
 
     /// The one that is shown to a client: none that is expired and must not be.
+    #[inline]
     pub(super) fn best(&self, offer: &Offer<'_>) -> Option<&Configured> {
         match &self.0 {
             Certificates::One(shown) => offer.takes(shown.schemes).then_some(shown),
@@ -229,6 +230,7 @@ impl Configured {
         SchemeSet::of(self.certificate().schemes())
     }
 
+    #[inline]
     pub(super) fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.certified_key
     }

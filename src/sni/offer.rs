@@ -40,6 +40,7 @@ impl<'a> Offer<'a> {
     }
 
     /// Whether a key that signs with `schemes` serves this client on any protocol version.
+    #[inline]
     pub(super) fn takes(&self, schemes: SchemeSet) -> bool {
         self.versions(schemes).next().is_some()
     }
@@ -58,6 +59,7 @@ impl<'a> Offer<'a> {
     }
 
     /// The protocol version of each common suite on which a key signs as the client accepts.
+    #[inline]
     fn versions(&self, schemes: SchemeSet) -> impl Iterator<Item = Version> {
         let accepted = self.accepted(schemes);
         self.suites.iter().filter_map(move |suite| {
@@ -67,6 +69,7 @@ impl<'a> Offer<'a> {
     }
 
     /// Those of a key's schemes that the client accepts.
+    #[inline]
     fn accepted(&self, schemes: SchemeSet) -> SchemeSet {
         let mut accepted = SchemeSet::EMPTY;
         for scheme in self.schemes {
@@ -109,6 +112,7 @@ impl Suites {
         Self(suites)
     }
 
+    #[inline]
     fn signing_schemes(&self, suite: CipherSuite) -> Option<(Version, SchemeSet)> {
         let known = self.0.iter().find(|(known, _, _)| *known == suite);
         known.map(|(_, version, schemes)| (*version, *schemes))

@@ -27,6 +27,7 @@ impl SniTable {
     ///
     /// Why the client is refused. Where more than one rule has nothing for it, what is wrong with the
     /// most specific one.
+    #[inline]
     pub fn select(
         &self,
         server_name: Option<&str>,
@@ -77,6 +78,7 @@ pub struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     /// Which rule answered.
+    #[inline]
     pub fn rule(&self) -> Rule {
         self.rule
     }
@@ -92,6 +94,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Chain and key, in the form that rustls takes.
+    #[inline]
     pub fn certified_key(&self) -> &'a Arc<CertifiedKey> {
         self.shown.certified_key()
     }

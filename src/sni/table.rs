@@ -78,6 +78,7 @@ impl SniTable {
         self.map.default_value().all().first().map(Configured::certified_key)
     }
 
+    #[inline]
     pub(super) fn terms_bar_default(&self) -> bool {
         self.terms_bar_default
     }
@@ -98,6 +99,7 @@ impl SniTable {
     }
 
     /// The names and their certificates.
+    #[inline]
     pub fn map(&self) -> &SniMap<CertificateSet> {
         &self.map
     }
