@@ -41,6 +41,7 @@ impl<T> SniMap<T> {
 
     /// The most specific answer for a server name as a client asked for it; the default where it
     /// asked for none.
+    #[inline]
     pub fn lookup(&self, asked: Option<&str>) -> Hit<'_, T> {
         if let Some(asked) = asked {
             let name = canonical(asked);
@@ -55,6 +56,7 @@ impl<T> SniMap<T> {
     }
 
     /// What the wildcard has that covers a name in canonical form.
+    #[inline]
     fn covering(&self, name: &str) -> Option<&T> {
         let wildcard = &self.0.wildcard;
         if wildcard.is_empty() { None } else { wildcard.get(parent_of(name)?) }

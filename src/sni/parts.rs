@@ -45,6 +45,7 @@ impl<K: Eq + Hash, V> Parts<K, V> {
     }
 
     /// The value under a key.
+    #[inline]
     pub(super) fn get<Q>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -91,6 +92,7 @@ impl<K: Eq + Hash, V> Several<K, V> {
         Self { hasher, parts }
     }
 
+    #[inline]
     fn get<Q>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -161,6 +163,7 @@ impl<K: Eq + Hash, V: PartialEq> PartialEq for Parts<K, V> {
 
 /// Which of so many parts a key is in. Bits of the hash go by which a part does not look, which takes
 /// the highest and the lowest; as a fraction of their number, which needs no division.
+#[inline]
 fn place(hash: u64, parts: usize) -> usize {
     let middle = u64::from((hash >> 24) as u32);
     ((middle * parts as u64) >> u32::BITS) as usize
