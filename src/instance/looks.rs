@@ -469,6 +469,19 @@ mod tests {
     }
 
     #[test]
+    fn a_look_at_all_in_between_gives_no_further_patience() {
+        let mut street = Street::new();
+        street.tell(Change::Other, "/root/a/one.pem");
+        street.pass(QUIET);
+        assert_eq!(street.fail(&["one"]), [Failing::ForNow]);
+        street.tell(Change::Other, "/root/a");
+        street.pass(QUIET);
+        assert_eq!(street.fail(&["one"]), [Failing::ForNow]);
+        street.pass(PATIENCE - 2 * QUIET);
+        assert_eq!(street.fail(&["one"]), [Failing::ForGood]);
+    }
+
+    #[test]
     fn of_all_that_are_looked_at_those_that_fail_are_looked_at_again() {
         let mut street = Street::new();
         street.tell(Change::Other, "/root/a/target");

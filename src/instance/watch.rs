@@ -170,3 +170,33 @@ impl Attendant {
 
 /// How many changes are taken in before what is due is looked at.
 const AT_A_TIME: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessKind, CreateKind, DataChange, MetadataKind, RemoveKind};
+
+    use super::*;
+
+    #[test]
+    fn an_event_says_what_has_become_of_its_paths() {
+        let name = |mode| EventKind::Modify(ModifyKind::Name(mode));
+        let cases = [
+            (EventKind::Access(AccessKind::Read), None),
+            (name(RenameMode::Both), None),
+            (EventKind::Create(CreateKind::File), Some(Change::Made)),
+            (EventKind::Create(CreateKind::Folder), Some(Change::Made)),
+            (EventKind::Remove(RemoveKind::File), Some(Change::Gone)),
+            (name(RenameMode::From), Some(Change::Gone)),
+            // There may have been something under its new name.
+            (name(RenameMode::To), Some(Change::Other)),
+            (name(RenameMode::Any), Some(Change::Other)),
+            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), Some(Change::Other)),
+            (EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), Some(Change::Other)),
+            (EventKind::Any, Some(Change::Other)),
+            (EventKind::Other, Some(Change::Other)),
+        ];
+        for (event, expected) in cases {
+            assert_eq!(change(event), expected, "{event:?}");
+        }
+    }
+}

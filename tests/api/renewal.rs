@@ -19,6 +19,7 @@ use rustls::sign::SigningKey;
 use rustls::{Error, SignatureScheme};
 use rustls_pki_types::PrivateKeyDer;
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use crate::support::{Door, Identity, NOW, TestCa, VERSIONS, client, date, key, provider, rsa_key};
 
@@ -297,6 +298,49 @@ fn one_certificate_is_renewed_without_a_look_at_any_other() {
     assert_eq!(asked.take(), []);
 }
 
+/// A source whose certificates all have one password.
+struct Locked(Arc<Memory>);
+
+impl CertificateSource for Locked {
+    fn load(
+        &self,
+        instance: &InstanceId,
+        id: &CertificateId,
+        password: Option<&Password>,
+    ) -> Result<CertificateMaterial, SourceError> {
+        if password != Some(&Password::from("open".to_owned())) {
+            return Err(SourceError::NotFound(id.clone()));
+        }
+        self.0.load(instance, id, None)
+    }
+}
+
+#[test]
+fn a_certificate_with_a_password_is_renewed_time_and_again() {
+    let source = Arc::new(Memory::new());
+    let instances = Instances::new(provider(), Locked(Arc::clone(&source)));
+    let instance = instances.create(InstanceSpec::new("mqtt-test".parse().unwrap())).unwrap();
+    let ca = TestCa::root("server CA");
+    let put = |identity: &Identity| {
+        source.insert(instance.id().clone(), id("one"), identity.material());
+    };
+    put(&ca.server(&["one.test"]));
+    SetSniConfig {
+        mqtt_instance_id: instance.id().clone(),
+        default_certificate: id("one"),
+        sni_config: "one.test#one#open".parse().unwrap(),
+    }
+    .apply(&instances, &Caller::local())
+    .unwrap();
+    for _ in 0..3 {
+        let next = ca.server(&["one.test"]);
+        put(&next);
+        let renewal = instances.reload_certificate(instance.id(), &id("one")).unwrap();
+        assert_eq!((&renewal.renewed[..], renewal.failed.len()), (&[id("one")][..], 0));
+        assert_eq!(shown(&instance, "one.test"), sha256(&next));
+    }
+}
+
 #[test]
 fn a_failure_stands_until_its_certificate_is_looked_at() {
     let door = Door::open();
@@ -386,6 +430,46 @@ fn on_the_shared_listener_a_renewed_certificate_is_routed_to() {
 }
 
 #[test]
+fn on_the_shared_listener_no_name_goes_back_to_what_another_has_left() {
+    let door = Door::open_as(|spec| spec.shared(["localhost".parse().unwrap()]));
+    let versions: Vec<_> = (0..20).map(|_| door.server_ca.server(&["*.test"])).collect();
+    door.put("one", &versions[0]);
+    let names: Vec<_> = (0..2000).map(|at| format!("n{at}.test")).collect();
+    let config: String = names.iter().map(|name| format!("{name}#one;")).collect();
+    door.set_sni("default", &config).unwrap();
+    let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
+    let suites: Vec<_> = provider().cipher_suites.iter().map(|suite| suite.suite()).collect();
+    let version = |name: &str| {
+        let route = door.instances.route(name, &schemes, &suites).unwrap();
+        let shown = route.instance().sni().explain(Some(name), &schemes, &suites).unwrap();
+        // From the tables of the listener, where they have it.
+        let shown = route.chosen().map_or(shown.certificate.sha256(), |it| Sha256::of(&it.cert[0]));
+        versions.iter().position(|version| sha256(version) == shown).unwrap()
+    };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut newest = 0;
+            for name in names.iter().cycle() {
+                let next = version(name);
+                assert!(next >= newest, "{name} has version {next}, another had {newest}");
+                newest = next;
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        for next in &versions[1..] {
+            door.put("one", next);
+            assert_eq!(door.instances.reload().len(), 1);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+    assert!(names.iter().all(|name| version(name) == versions.len() - 1));
+}
+
+#[test]
 fn an_instance_without_a_map_has_nothing_to_renew_and_one_that_is_gone_is_not_there() {
     let door = Door::unconfigured_as(|spec| spec, provider());
     assert!(door.instances.reload().is_empty());
@@ -460,11 +544,12 @@ impl KeyProvider for CountedKeys {
 struct Asked<S> {
     source: S,
     ids: Mutex<Vec<CertificateId>>,
+    again: Notify,
 }
 
 impl<S: CertificateSource> Asked<S> {
     fn over(source: S) -> Arc<Self> {
-        Arc::new(Self { source, ids: Mutex::default() })
+        Arc::new(Self { source, ids: Mutex::default(), again: Notify::new() })
     }
 
     fn take(&self) -> Vec<CertificateId> {
@@ -480,7 +565,9 @@ impl<S: CertificateSource> CertificateSource for Asked<S> {
         password: Option<&Password>,
     ) -> Result<CertificateMaterial, SourceError> {
         self.ids.lock().unwrap().push(id.clone());
-        self.source.load(instance, id, password)
+        let loaded = self.source.load(instance, id, password);
+        self.again.notify_one();
+        loaded
     }
 
     fn folder(&self) -> Option<&Path> {
@@ -649,7 +736,11 @@ async fn half_of_a_pair_is_waited_out_and_what_stays_wrong_is_told() {
     let (mut house, first) = House::with(|folder, first| write(folder, Some(first), Some(first)));
     let _watch = house.instances.watch().unwrap();
     let second = house.ca.server(&["localhost"]);
+    // What was asked for before is over.
+    house.asked.again.notify_one();
+    house.asked.again.notified().await;
     write(&house.folder(), Some(&second), None);
+    house.asked.again.notified().await;
     assert_eq!(house.shown(), sha256(&first));
     write(&house.folder(), None, Some(&second));
     assert!(matches!(house.told().await, Event::CertificatesChanged { .. }));
