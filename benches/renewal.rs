@@ -14,6 +14,10 @@
 //! a renewal takes. `shared` is the same on an instance on the shared listener, whose names the set of
 //! all instances knows, too.
 //!
+//! **`plan`** is `SetSniConfig::plan` of as many entries where that very map is in force, half of them with
+//! the certificate of their neighbour: it reads every file and tells each difference. **The baseline**
+//! reads the same files, and nothing else.
+//!
 //! **`weight`** is what one `SetSniConfig` of the first kind leaves allocated: by Rust's allocator, and,
 //! with what the crypto provider keeps of keys, as the process grows.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
     benches.report(format!("weight-{many}"), || weigh(many));
     let blocks = Terms::blocks(many as u64, Bar::Ratio(1.5));
     benches.compare(format!("first-load-{many}"), blocks, || first_load(many));
+    let plans = Terms::blocks(many as u64, Bar::None);
+    benches.compare(format!("plan-{many}"), plans, || plan(many));
     let alone = |spec: InstanceSpec| spec;
     let shared = |spec: InstanceSpec| spec.shared(["endpoint".parse().unwrap()]);
     benches.compare(format!("renew-one-{many}"), RENEWAL, || renew_one(many, alone));
@@ -85,12 +91,15 @@ impl Folder {
 
     /// Serves all of them.
     fn set(&self, instances: &Instances, config: &str) {
-        let set = SetSniConfig {
+        self.operation(config).apply(instances, &Caller::local()).unwrap();
+    }
+
+    fn operation(&self, config: &str) -> SetSniConfig {
+        SetSniConfig {
             mqtt_instance_id: INSTANCE.parse().unwrap(),
             default_certificate: self.names.first().unwrap().parse().unwrap(),
             sni_config: config.parse().unwrap(),
-        };
-        set.apply(instances, &Caller::local()).unwrap();
+        }
     }
 
     fn config(&self) -> String {
@@ -141,6 +150,36 @@ fn first_load(size: usize) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut
             let all: Vec<_> = files.iter().map(|file| Arc::new(parse(file))).collect();
             let time = start.elapsed();
             assert_eq!(all.len(), size);
+            time
+        }),
+    }
+}
+
+fn plan(size: usize) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut(u64) -> Duration> {
+    let folder = Folder::of(size);
+    let instances = folder.instances();
+    instances.create(InstanceSpec::new(INSTANCE.parse().unwrap())).unwrap();
+    folder.set(&instances, &folder.config());
+    let exchanged = folder.names.iter().enumerate().map(|(at, name)| {
+        let id = if at < size / 2 { folder.names.get(at ^ 1).unwrap() } else { name };
+        format!("{name}#{id};")
+    });
+    let planned = folder.operation(&exchanged.collect::<String>());
+    let files: Vec<PathBuf> = folder.names.iter().map(|name| folder.file(name)).collect();
+    Contenders {
+        mqtls: each(move || {
+            let start = Instant::now();
+            let plan = planned.plan(&instances, &Caller::local()).unwrap();
+            let time = start.elapsed();
+            assert_eq!(plan.difference.unwrap().names.len(), size / 2);
+            time
+        }),
+        baseline: each(move || {
+            assert!(folder.path().exists());
+            let start = Instant::now();
+            let all: usize = files.iter().map(|file| fs::read(file).unwrap().len()).sum();
+            let time = start.elapsed();
+            assert!(all > 0);
             time
         }),
     }
