@@ -9,6 +9,7 @@ use shuttle::thread;
 
 use super::certificate_set::CertificateSet;
 use super::map::SniMap;
+use super::renewed::Renewed;
 use super::resolver::{SniPublisher, SniResolver};
 use super::table::SniTable;
 use crate::certificate::{CertificateMaterial, ServerCertificate};
@@ -19,7 +20,7 @@ use crate::support::{TestCa, provider};
 fn a_reader_sees_whole_tables_in_their_order_and_frees_none_and_the_sweep_frees_all() {
     LazyLock::force(&TOWN);
     explore(200, || {
-        let [first, second, third] = [0, 1, 2].map(|at| TOWN.map(at));
+        let ([first, second], third) = ([0, 1].map(|at| TOWN.map(at)), TOWN.certificate(2));
         let mut publisher = SniPublisher::new(&provider());
         let first = Watched::of(&publisher.publish(first));
         let published = Arc::new(AtomicU64::new(1));
@@ -38,8 +39,8 @@ fn a_reader_sees_whole_tables_in_their_order_and_frees_none_and_the_sweep_frees_
                 }
             })
         };
-        let [second, third] = [second, third].map(|map| {
-            let table = publisher.lock().unwrap().publish(map);
+        let [second, third] = [Change::Map(second), Change::Renewal(third)].map(|change| {
+            let table = change.publish(&mut publisher.lock().unwrap());
             published.store(table.generation(), Ordering::SeqCst);
             Watched::of(&table)
         });
@@ -49,6 +50,29 @@ fn a_reader_sees_whole_tables_in_their_order_and_frees_none_and_the_sweep_frees_
         assert!(first.is_gone() && second.is_gone());
         assert!(third.table.upgrade().is_some() && third.key.upgrade().is_some());
     });
+}
+
+/// Both ways in which a table takes the place of another.
+enum Change {
+    Map(SniMap<CertificateSet>),
+    /// This certificate for every id.
+    Renewal(Arc<ServerCertificate>),
+}
+
+impl Change {
+    fn publish(self, publisher: &mut SniPublisher) -> Arc<SniTable> {
+        match self {
+            Self::Map(map) => publisher.publish(map),
+            Self::Renewal(certificate) => {
+                let mut renewed = Renewed::default();
+                for served in publisher.resolver().table().unwrap().configured() {
+                    renewed.put(served, Arc::clone(&certificate));
+                }
+                let next = publisher.next_renewed(renewed).unwrap();
+                publisher.replace_by(next)
+            }
+        }
+    }
 }
 
 /// What handshakes do: with a pinned table, and with a key alone.
@@ -113,10 +137,13 @@ struct Town {
 impl Town {
     /// One certificate for every name, made anew.
     fn map(&self, at: usize) -> SniMap<CertificateSet> {
-        let certificate = ServerCertificate::new(&self.keys[at], &provider()).unwrap();
-        let set = CertificateSet::new(format!("E{at}").parse().unwrap(), Arc::new(certificate));
+        let set = CertificateSet::new(format!("E{at}").parse().unwrap(), self.certificate(at));
         let names = ["a.com", "*.b.com"].map(|name| (name.parse().unwrap(), set.clone()));
         SniMap::new(set, names.into())
+    }
+
+    fn certificate(&self, at: usize) -> Arc<ServerCertificate> {
+        Arc::new(ServerCertificate::new(&self.keys[at], &provider()).unwrap())
     }
 }
 
