@@ -443,7 +443,9 @@ fn on_the_shared_listener_no_name_goes_back_to_what_another_has_left() {
         let route = door.instances.route(name, &schemes, &suites).unwrap();
         let shown = route.instance().sni().explain(Some(name), &schemes, &suites).unwrap();
         // From the tables of the listener, where they have it.
-        let shown = route.chosen().map_or(shown.certificate.sha256(), |it| Sha256::of(&it.cert[0]));
+        let shown = route
+            .chosen()
+            .map_or(shown.answer.unwrap().certificate.sha256(), |it| Sha256::of(&it.cert[0]));
         versions.iter().position(|version| sha256(version) == shown).unwrap()
     };
     let is_over = AtomicBool::new(false);
