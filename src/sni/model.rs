@@ -68,7 +68,7 @@ impl Change {
                 for served in publisher.resolver().table().unwrap().configured() {
                     renewed.put(served, Arc::clone(&certificate));
                 }
-                let next = publisher.next_renewed(renewed).unwrap();
+                let next = publisher.next_renewed(renewed, None).unwrap();
                 publisher.replace_by(next)
             }
         }
