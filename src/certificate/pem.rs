@@ -112,14 +112,20 @@ fn refuse_strangers(text: &[u8]) -> Result<(), PemError> {
         let Some(label) = line.strip_prefix(b"-----BEGIN ") else {
             continue;
         };
-        let label = label.trim_ascii_end();
-        let label = label.strip_suffix(b"-----").unwrap_or(label);
-        if !is_known(label) {
-            let shown: Vec<u8> = label.iter().take(MAX_LABEL_SHOWN).copied().collect();
-            return Err(PemError::UnknownSection(String::from_utf8_lossy(&shown).into_owned()));
+        let label = label.trim_ascii_end().strip_suffix(b"-----");
+        if !label.is_some_and(is_known) {
+            return Err(PemError::UnknownSection(label.map_or_else(String::new, shown)));
         }
     }
     Ok(())
+}
+
+/// A label as an error shows it: nothing, where it is not made of what labels are made of. A file that
+/// has lost its line ends has a key in that place.
+fn shown(label: &[u8]) -> String {
+    let is_usual = |byte: &u8| byte.is_ascii_uppercase() || b" 0123456789".contains(byte);
+    let is_label = label.len() <= MAX_LABEL_SHOWN && label.iter().all(is_usual);
+    if is_label { String::from_utf8_lossy(label).into_owned() } else { String::new() }
 }
 
 /// Whether a section ends here and nothing else stands in the line. The decoder is content with a
@@ -146,4 +152,4 @@ const EC_PARAMETERS: &[u8] = b"EC PARAMETERS";
 const ENCRYPTED_KEY: &[u8] = b"ENCRYPTED PRIVATE KEY";
 const BEGIN_ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const END_ENCRYPTED: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
-const MAX_LABEL_SHOWN: usize = 64;
+const MAX_LABEL_SHOWN: usize = 32;

@@ -150,7 +150,7 @@ impl SetSniConfig {
                 },
                 Err(refused) => Err(refused),
             };
-            Ok(SniConfigPlan::new(request_id, current, map, warnings))
+            Ok(SniConfigPlan::new(request_id, current, map, warnings, &instance))
         })
     }
 
@@ -178,11 +178,12 @@ impl SetSniConfig {
             let changed = unchanged.is_none();
             let table = match unchanged {
                 Some(table) => table,
-                None => match instances.publish(&instance, &mut publisher, map) {
+                None => match instance.publish(&mut publisher, map, Some(now)) {
                     Ok(table) => table,
                     Err(error) => return Err(self.refuse_claim(&instance, error)?.into()),
                 },
             };
+            instance.renewals().forget();
             tracing::info!(
                 action = ACTION.name, %request_id, ?caller, instance = %instance.id(), changed,
                 default_certificate = %self.default_certificate, entries = self.sni_config.len(),

@@ -21,9 +21,12 @@ pub struct SniDifference {
 impl SniDifference {
     /// Compares the next map with the one in force, where there is one. Takes time in proportion to
     /// the names of both.
+    ///
+    /// `default_answers` tells for which names the default is at all.
     pub(super) fn between(
         before: Option<&SniMap<CertificateSet>>,
         after: &SniMap<CertificateSet>,
+        default_answers: impl Fn(&NamePattern) -> bool,
     ) -> Self {
         let shown = before.map(SniMap::default_value);
         let same = shown.is_some_and(|shown| shows_the_same(shown, after.default_value()));
@@ -32,7 +35,7 @@ impl SniDifference {
         let gone = gone.filter(|pattern| after.get(pattern).is_none());
         let patterns = after.patterns().chain(gone);
         let mut names: Vec<_> =
-            patterns.filter_map(|pattern| NameChange::of(pattern, before, after)).collect();
+            patterns.filter_map(|it| NameChange::of(it, before, after, &default_answers)).collect();
         names.sort_unstable_by(|one, other| one.pattern.cmp(&other.pattern));
         Self { default, names }
     }
@@ -61,6 +64,7 @@ impl NameChange {
         pattern: NamePattern,
         before: Option<&SniMap<CertificateSet>>,
         after: &SniMap<CertificateSet>,
+        default_answers: impl Fn(&NamePattern) -> bool,
     ) -> Option<Self> {
         let before = before.map(|map| answer(map, &pattern));
         let after = answer(after, &pattern);
@@ -75,7 +79,14 @@ impl NameChange {
             (Rule::Wildcard, Rule::Exact) => NameChangeKind::Shadowed,
             (Rule::Exact, Rule::Wildcard) => NameChangeKind::Uncovered,
         };
-        let shown = ShownChange::new(before.map(|before| before.value), after.value);
+        let mut shown = ShownChange::new(before.map(|before| before.value), after.value);
+        if !default_answers(&pattern) {
+            match kind {
+                NameChangeKind::Gained => shown.before.clear(),
+                NameChangeKind::Lost => shown.after.clear(),
+                NameChangeKind::Changed | NameChangeKind::Shadowed | NameChangeKind::Uncovered => {}
+            }
+        }
         Some(Self { pattern, kind, shown })
     }
 }
@@ -84,9 +95,11 @@ impl NameChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NameChangeKind {
-    /// The default answered before, or nothing where there was no map.
+    /// The default answered before, or nothing where there was no map, where the
+    /// [policy](crate::sni::SniPolicy::unknown_name) refuses names without an entry, and on a shared
+    /// listener, where such a name leads to the instance as a fallback only.
     Gained,
-    /// The default answers from now on.
+    /// The default answers from now on, or nothing, in the same cases.
     Lost,
     /// Its entry shows other certificates: under other ids, or renewed under the same.
     Changed,
@@ -100,9 +113,9 @@ pub enum NameChangeKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShownChange {
-    /// Before; none where there was no map.
+    /// Before; none where nothing was.
     pub before: Vec<CertificateId>,
-    /// Afterwards.
+    /// Afterwards; none where nothing will be.
     pub after: Vec<CertificateId>,
 }
 

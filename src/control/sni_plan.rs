@@ -3,6 +3,8 @@
 use super::request_id::RequestId;
 use super::sni_difference::SniDifference;
 use super::sni_faults::{EntryError, EntryWarning, SniConfigRefused};
+use crate::instance::Instance;
+use crate::name::NamePattern;
 use crate::sni::{CertificateSet, SniMap, SniTable};
 
 /// What [`SetSniConfig::plan`](super::SetSniConfig::plan) foresees.
@@ -33,11 +35,14 @@ impl SniConfigPlan {
         current: Option<&SniTable>,
         map: Result<SniMap<CertificateSet>, SniConfigRefused>,
         warnings: Vec<EntryWarning>,
+        instance: &Instance,
     ) -> Self {
         let generation = generation(current);
         let (errors, changes, difference) = match map {
             Ok(map) => {
-                let difference = SniDifference::between(current.map(SniTable::map), &map);
+                let default_answers = |name: &NamePattern| instance.default_answers(name);
+                let before = current.map(SniTable::map);
+                let difference = SniDifference::between(before, &map, default_answers);
                 (vec![], !is_in_force(&map, current), Some(difference))
             }
             Err(refused) => (refused.errors, false, None),

@@ -19,7 +19,7 @@ use super::tenant::Instance;
 use crate::certificate::CertificateSource;
 use crate::id::InstanceId;
 use crate::name::HostName;
-use crate::sni::{CertificateSet, Offer, SniMap, SniPublisher, SniTable, Suites};
+use crate::sni::{CertificateSet, Offer, SniMap, Suites};
 use crate::trust::{Ended, LiveChange};
 
 /// All MQTT instances of one broker, with the crypto provider and the certificate source that they
@@ -178,17 +178,6 @@ impl Instances {
     ) -> Result<Route, NoRoute> {
         let Shared { claims, suites: ours, .. } = self.0.as_ref();
         claims.route(server_name, &Offer::new(ours, schemes, suites))
-    }
-
-    /// Publishes the next map of an instance, and with it the names that are its own on the shared
-    /// listener. All or nothing.
-    pub(crate) fn publish(
-        &self,
-        instance: &Arc<Instance>,
-        publisher: &mut SniPublisher,
-        map: SniMap<CertificateSet>,
-    ) -> Result<Arc<SniTable>, ClaimError> {
-        instance.publish(publisher, map)
     }
 
     /// Whether publishing this map would fail at this moment. Claims nothing.

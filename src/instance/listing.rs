@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::renewal::FailedRenewal;
+use super::failures::FailedRenewal;
 use super::tenant::Instance;
 use crate::certificate::{KeyType, Sha256, Validity};
 use crate::id::CertificateId;

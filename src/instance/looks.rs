@@ -216,7 +216,10 @@ impl Look {
 
     /// Until when it may yet come right, where that is not over.
     fn patience(&self, id: &CertificateId) -> Option<Instant> {
-        self.certificates.get(id).copied().or(self.whole).filter(|until| self.at < *until)
+        // One that is looked at for a change of another one may be the same file.
+        let of_others = || self.certificates.values().max().copied();
+        let until = self.certificates.get(id).copied().or(self.whole).or_else(of_others);
+        until.filter(|until| self.at < *until)
     }
 
     fn is_empty(&self) -> bool {

@@ -8,6 +8,7 @@
 mod admission;
 mod claims;
 mod events;
+mod failures;
 mod handshake;
 mod instances;
 mod listing;
@@ -26,10 +27,11 @@ mod watch;
 
 pub use admission::Admission;
 pub use events::{Event, Events};
+pub use failures::FailedRenewal;
 pub use instances::{CreateError, Instances};
 pub use listing::ServedCertificate;
 pub use own_handshake::Handshake;
-pub use renewal::{FailedRenewal, Renewal, RenewalError, RenewalFault};
+pub use renewal::{Renewal, RenewalError, RenewalFault};
 pub use route::Route;
 pub use shown::SniStats;
 pub use spec::{Edition, InstanceSpec};

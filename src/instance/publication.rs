@@ -7,17 +7,18 @@ use rustls_pki_types::UnixTime;
 use super::claims::ClaimError;
 use super::events::Event;
 use super::tenant::Instance;
-use crate::sni::{CertificateSet, Next, Renewed, SniMap, SniPublisher, SniTable};
+use crate::sni::{CertificateSet, Configured, Next, Renewed, SniMap, SniPublisher, SniTable};
 
 impl Instance {
-    /// Publishes the next map, and with it the names that are the instance's own on the shared
-    /// listener. All or nothing.
+    /// Publishes the next map, for this time, and with it the names that are the instance's own on the
+    /// shared listener. All or nothing.
     pub(crate) fn publish(
         self: &Arc<Self>,
         publisher: &mut SniPublisher,
         map: SniMap<CertificateSet>,
+        now: Option<UnixTime>,
     ) -> Result<Arc<SniTable>, ClaimError> {
-        let next = publisher.next(map, self.now());
+        let next = publisher.next(map, now);
         self.replace_by(publisher, next)
     }
 
@@ -27,8 +28,11 @@ impl Instance {
         self: &Arc<Self>,
         publisher: &mut SniPublisher,
         renewed: Renewed,
+        now: Option<UnixTime>,
     ) -> Option<Arc<SniTable>> {
-        let next = publisher.next_renewed(renewed, self.now())?;
+        // While the publisher is held it is not removed.
+        self.trust().check_open().ok()?;
+        let next = publisher.next_renewed(renewed, now)?;
         // Its names are its own already, unless it was removed.
         self.replace_by(publisher, next).ok()
     }
@@ -36,15 +40,18 @@ impl Instance {
     /// Publishes the next table where a certificate has expired that is not to be shown then, or, by a
     /// clock that was set back, has not.
     pub(super) fn withhold_expired(self: &Arc<Self>, publisher: &mut SniPublisher, now: UnixTime) {
-        if self.sni().table().is_none_or(|table| table.stands_at(now)) {
-            return;
-        }
-        let Some(table) = self.publish_renewed(publisher, Renewed::default()) else { return };
-        let expired = table.configured().filter(|it| it.certificate().validity().is_expired(now));
-        let mut expired: Vec<_> = expired.map(|configured| configured.id().as_str()).collect();
+        let Some(before) = self.sni().table().filter(|table| !table.stands_at(now)) else { return };
+        let validity = |it: &Configured| it.certificate().validity();
+        let expired = before.configured().filter(|it| before.newly_expired(validity(it), now));
+        let mut expired: Vec<_> = expired.map(|it| it.id().clone()).collect();
+        // What is replaced is freed by whoever lets go of it last: that is the publisher.
+        drop(before);
+        let next = self.publish_renewed(publisher, Renewed::default(), Some(now));
+        let Some(generation) = next.map(|table| table.generation()) else { return };
+        let count = expired.len();
         expired.sort_unstable();
-        let generation = table.generation();
-        tracing::warn!(instance = %self.id(), ?expired, generation, "certificates withheld");
+        expired.truncate(MAX_LOGGED);
+        tracing::warn!(instance = %self.id(), count, ?expired, generation, "certificates expired");
         self.announce(|instance| Event::CertificatesChanged { instance, generation });
     }
 
@@ -59,3 +66,6 @@ impl Instance {
         }
     }
 }
+
+/// So many ids stand in one line of the log.
+const MAX_LOGGED: usize = 20;

@@ -1,17 +1,17 @@
 //! Certificates that are renewed where they come from, without an operation.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
 use super::events::Event;
 use super::instances::Instances;
 use super::tenant::Instance;
-use crate::causes::with_causes;
 use crate::certificate::{ServerCertificate, ServerCertificateError, SourceError, Validity};
 use crate::id::{CertificateId, InstanceId};
-use crate::sni::{Configured, Renewed, SniTable};
+use crate::name::NamePattern;
+use crate::sni::{CertificateSet, Configured, Renewed, SniPublisher, SniTable};
 
 /// What loading an instance's certificates anew came to.
 #[derive(Debug, Default)]
@@ -21,6 +21,9 @@ pub struct Renewal {
     pub renewed: Vec<CertificateId>,
     /// Those that could not be loaded, or should not be served: what was served still is.
     pub failed: Vec<RenewalError>,
+    /// The names for which a certificate is served that was for them before and, as it is now, is not:
+    /// most clients will refuse it. The default's are not among them.
+    pub uncovered: Vec<(CertificateId, NamePattern)>,
 }
 
 impl Renewal {
@@ -101,36 +104,33 @@ impl Instances {
     }
 
     /// Loads certificates of an instance anew. `failing` tells how the failure of one counts.
+    ///
+    /// Nobody waits while they are loaded, which may take its time: where the table is another one
+    /// behind that, they are loaded once more, and at last while it cannot change.
     pub(super) fn renew(
         &self,
         instance: &Arc<Instance>,
         which: &Which,
         failing: impl Fn(&CertificateId) -> Failing,
     ) -> Renewal {
-        let mut publisher = instance.sni_publisher();
-        let Some(current) = instance.sni().table() else { return Renewal::default() };
-        let (mut renewed, mut failed) = self.load_anew(instance, which.of(&current));
-        for id in take_clashes(&current, &mut renewed) {
-            failed.push(RenewalError { id, fault: RenewalFault::KeyTypeTaken });
+        for tries_left in (0..TRIES).rev() {
+            let now = instance.now();
+            let held = (tries_left == 0).then(|| instance.sni_publisher());
+            let Some(current) = instance.sni().table() else { break };
+            let loaded = self.load_anew(instance, which.of(&current), now);
+            let mut publisher = held.unwrap_or_else(|| instance.sni_publisher());
+            if instance.sni().table().is_some_and(|table| Arc::ptr_eq(&table, &current)) {
+                let renewal = put_in_force(instance, &mut publisher, current, loaded, now);
+                drop(publisher);
+                instance.renewals().settle(which, &renewal.failed);
+                let failed = renewal.failed.iter();
+                failed
+                    .filter(|failed| failing(&failed.id) == Failing::ForGood)
+                    .for_each(|failed| instance.renewals().note(instance, failed, now));
+                return renewal;
+            }
         }
-        // What is replaced is freed by whoever lets go of it last: that is the publisher.
-        drop(current);
-        let mut ids: Vec<_> = renewed.ids().cloned().collect();
-        ids.sort_unstable();
-        failed.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-        if !renewed.is_empty() {
-            let Some(table) = instance.publish_renewed(&mut publisher, renewed) else {
-                return Renewal::default();
-            };
-            let generation = table.generation();
-            tracing::info!(instance = %instance.id(), certificates = ?ids, generation, "renewed");
-            instance.announce(|instance| Event::CertificatesChanged { instance, generation });
-        }
-        instance.renewals().settle(which, &failed);
-        for failed in failed.iter().filter(|failed| failing(&failed.id) == Failing::ForGood) {
-            instance.renewals().note(instance, failed);
-        }
-        Renewal { renewed: ids, failed }
+        Renewal::default()
     }
 
     /// What of this has changed at the source since it was loaded.
@@ -138,17 +138,17 @@ impl Instances {
         &self,
         instance: &Instance,
         served: impl Iterator<Item = &'a Configured>,
-    ) -> (Renewed, Vec<RenewalError>) {
-        let (mut renewed, mut failed) = (Renewed::default(), vec![]);
-        let now = instance.now();
+        now: Option<UnixTime>,
+    ) -> Loaded {
+        let mut loaded = Loaded::default();
         for served in served {
             match self.load_certificate(instance, served).and_then(|it| check(it, served, now)) {
-                Ok(Some(certificate)) => renewed.put(served, certificate),
+                Ok(Some(certificate)) => loaded.renewed.put(served, certificate),
                 Ok(None) => {}
-                Err(fault) => failed.push(RenewalError { id: served.id().clone(), fault }),
+                Err(fault) => loaded.failed.push(RenewalError { id: served.id().clone(), fault }),
             }
         }
-        (renewed, failed)
+        loaded
     }
 
     fn load_certificate(
@@ -184,7 +184,7 @@ impl Which {
         }
     }
 
-    fn has(&self, id: &CertificateId) -> bool {
+    pub(super) fn has(&self, id: &CertificateId) -> bool {
         match self {
             Self::All => true,
             Self::Only(ids) => ids.contains(id),
@@ -219,75 +219,100 @@ fn check(
     }
 }
 
+/// Serves what was loaded from a table that is still in force.
+fn put_in_force(
+    instance: &Arc<Instance>,
+    publisher: &mut SniPublisher,
+    current: Arc<SniTable>,
+    Loaded { mut renewed, mut failed }: Loaded,
+    now: Option<UnixTime>,
+) -> Renewal {
+    for id in take_clashes(&current, &mut renewed) {
+        failed.push(RenewalError { id, fault: RenewalFault::KeyTypeTaken });
+    }
+    failed.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    let uncovered = uncovered(&current, &renewed);
+    // What is replaced is freed by whoever lets go of it last: that is the publisher.
+    drop(current);
+    let mut ids: Vec<_> = renewed.ids().cloned().collect();
+    ids.sort_unstable();
+    if !ids.is_empty() {
+        let Some(table) = instance.publish_renewed(publisher, renewed, now) else {
+            return Renewal::default();
+        };
+        let (generation, count) = (table.generation(), ids.len());
+        let first = ids.get(..ids.len().min(MAX_LOGGED));
+        tracing::info!(instance = %instance.id(), count, certificates = ?first, generation, "renewed");
+        if let Some((id, name)) = uncovered.first() {
+            let count = uncovered.len();
+            tracing::warn!(instance = %instance.id(), certificate = %id, %name, count, "not for its names");
+        }
+        instance.announce(|instance| Event::CertificatesChanged { instance, generation });
+    }
+    Renewal { renewed: ids, failed, uncovered }
+}
+
 /// Takes those out that would stand beside another one of the same key type, and gives their ids.
 fn take_clashes(current: &SniTable, renewed: &mut Renewed) -> BTreeSet<CertificateId> {
     let key_type = |configured: &Configured| configured.certificate().key_type();
-    let changed = renewed.each().filter(|(served, next)| key_type(served) != key_type(next));
-    let mut clashes: BTreeSet<_> = changed.map(|(served, _)| served.id().clone()).collect();
-    if !clashes.is_empty() {
-        let several = current.map().values().filter(|set| set.certificates().count() > 1);
-        let beside_others: BTreeSet<_> =
-            several.flat_map(|set| set.certificates().map(|(id, _)| id)).collect();
-        clashes.retain(|id| beside_others.contains(id));
-        renewed.retain(|served| !clashes.contains(served.id()));
-    }
-    clashes
-}
-
-/// What could not be renewed, by its id, and how often that happened.
-#[derive(Debug, Default)]
-pub(crate) struct Renewals(Mutex<Failures>);
-
-#[derive(Debug, Default)]
-struct Failures {
-    standing: BTreeMap<CertificateId, FailedRenewal>,
-    count: u64,
-}
-
-/// A certificate that could not be renewed when it was last looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FailedRenewal {
-    /// Since when, by the instance's clock; `None` where the clock failed.
-    pub since: Option<UnixTime>,
-    /// Why.
-    pub reason: String,
-}
-
-impl Renewals {
-    /// Forgets of what failed before, of those that were looked at, all but what failed again: in the
-    /// order of the ids.
-    fn settle(&self, which: &Which, failed: &[RenewalError]) {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_failed =
-            |id: &CertificateId| failed.binary_search_by(|failed| failed.id.cmp(id)).is_ok();
-        failures.standing.retain(|id, _| !which.has(id) || has_failed(id));
-    }
-
-    /// Counts a failure, and tells of it where it was not known.
-    fn note(&self, instance: &Instance, RenewalError { id, fault }: &RenewalError) {
-        let reason = with_causes(fault);
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.count += 1;
-        if failures.standing.get(id).is_some_and(|known| known.reason == reason) {
-            return;
+    let mut clashes = BTreeSet::new();
+    // Without one that is taken out, another one may stand beside what it was to replace.
+    loop {
+        let changed = renewed.each().filter(|(served, next)| key_type(served) != key_type(next));
+        let changed: BTreeSet<_> = changed.map(|(served, _)| served.id().clone()).collect();
+        if changed.is_empty() {
+            return clashes;
         }
-        tracing::warn!(instance = %instance.id(), certificate = %id, %reason, "not renewed");
-        instance.announce(|instance| Event::CertificateNotRenewed {
-            instance,
-            certificate_id: id.clone(),
-            reason: reason.clone(),
-        });
-        failures.standing.insert(id.clone(), FailedRenewal { since: instance.now(), reason });
-    }
-
-    /// Why this certificate could not be renewed when it was last looked at.
-    pub(crate) fn failure(&self, id: &CertificateId) -> Option<FailedRenewal> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).standing.get(id).cloned()
-    }
-
-    /// How many attempts failed.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).count
+        let clash = |set: &CertificateSet| {
+            let next = |served| key_type(renewed.next(served).unwrap_or(served));
+            let types: BTreeSet<_> = set.all().iter().map(next).collect();
+            types.len() < set.all().len()
+        };
+        let sets = current.map().values().filter(|set| set.all().len() > 1 && clash(set));
+        let found: BTreeSet<_> = sets
+            .flat_map(CertificateSet::all)
+            .map(Configured::id)
+            .filter(|id| changed.contains(id))
+            .cloned()
+            .collect();
+        if found.is_empty() {
+            return clashes;
+        }
+        renewed.retain(|served| !found.contains(served.id()));
+        clashes.extend(found);
     }
 }
+
+/// The names for which a certificate is no more that was for them before, in their order.
+fn uncovered(current: &SniTable, renewed: &Renewed) -> Vec<(CertificateId, NamePattern)> {
+    let same_names = |(served, next): (&Configured, &Configured)| {
+        served.certificate().names() == next.certificate().names()
+    };
+    if renewed.each().all(same_names) {
+        return vec![];
+    }
+    let entries = current.map().iter();
+    let entries =
+        entries.flat_map(|(name, set)| set.all().iter().map(move |it| (name.clone(), it)));
+    let mut uncovered: Vec<_> = entries
+        .filter_map(|(name, served)| Some((renewed.next(served)?, served, name)))
+        .filter(|(next, served, name)| {
+            served.certificate().is_for(name) && !next.certificate().is_for(name)
+        })
+        .map(|(next, _, name)| (next.id().clone(), name))
+        .collect();
+    uncovered.sort_unstable();
+    uncovered
+}
+
+/// What was loaded.
+#[derive(Default)]
+struct Loaded {
+    renewed: Renewed,
+    failed: Vec<RenewalError>,
+}
+
+/// How often certificates are loaded, the last time while nobody else changes the table.
+const TRIES: usize = 3;
+/// So many ids stand in one line of the log.
+const MAX_LOGGED: usize = 20;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::sni::{NotShown, Rule};
 
 /// How the clients of one instance were shown a certificate, since it was created: each handshake of
-/// an [`Acceptor`](crate::Acceptor) once, from its ClientHello, whatever comes of it after that.
+/// an [`Acceptor`](crate::Acceptor) once, from its ClientHello, whatever comes of it after that. A client
+/// with no cipher suite in common is refused by TLS itself, and is not among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SniStats {

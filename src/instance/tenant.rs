@@ -12,13 +12,13 @@ use rustls_pki_types::UnixTime;
 
 use super::claims::Claims;
 use super::events::{Announcer, Event};
+use super::failures::{FailedRenewal, Renewals};
 use super::rate::Rate;
-use super::renewal::{FailedRenewal, Renewals};
 use super::shown::{SniCounters, SniStats};
 use super::spec::{Edition, InstanceSpec};
 use super::stats::Counters;
 use crate::id::{AccountId, CertificateId, InstanceId, Region};
-use crate::name::HostName;
+use crate::name::{HostName, NamePattern};
 use crate::sni::{SniPublisher, SniResolver, StillHeld, Terms};
 use crate::trust::{
     BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Ended, LiveChange, Sealing,
@@ -155,6 +155,13 @@ impl Instance {
     /// Which certificates it shows: for reading.
     pub fn sni(&self) -> &SniResolver {
         &self.sni
+    }
+
+    /// Whether its default certificate is for a name of which no entry knows.
+    pub(crate) fn default_answers(&self, pattern: &NamePattern) -> bool {
+        let is_endpoint =
+            matches!(pattern, NamePattern::Exact(name) if self.endpoints().contains(name));
+        is_endpoint || !self.is_shared() && self.sni.terms().serve_unknown_names()
     }
 
     /// Which CAs it knows: for reading.

@@ -24,11 +24,10 @@ enum Certificates {
 }
 
 impl Certificates {
-    /// Of a set that has as many.
-    fn of(all: Vec<Configured>) -> Self {
-        match <[Configured; 1]>::try_from(all) {
-            Ok([only]) => Self::One(only),
-            Err(all) => Self::Several(all.into()),
+    fn map(&self, next: impl Fn(&Configured) -> Configured) -> Self {
+        match self {
+            Self::One(shown) => Self::One(next(shown)),
+            Self::Several(all) => Self::Several(all.iter().map(next).collect()),
         }
     }
 }
@@ -78,10 +77,7 @@ impl CertificateSet {
     pub(super) fn renewed(&self, renewed: &Renewed) -> Option<Self> {
         self.all().iter().find_map(|shown| renewed.next(shown))?;
         let next = |shown: &Configured| renewed.next(shown).unwrap_or(shown).clone();
-        Some(Self(match &self.0 {
-            Certificates::One(shown) => Certificates::One(next(shown)),
-            Certificates::Several(all) => Certificates::Several(all.iter().map(next).collect()),
-        }))
+        Some(Self(self.0.map(next)))
     }
 
     /// Each certificate as it was configured, the preferred one first.
@@ -127,16 +123,13 @@ impl CertificateSet {
 
     /// The set as it answers at this time; `None` where it is that.
     pub(super) fn at(&self, now: UnixTime) -> Option<Self> {
-        let mut all = self.all().to_vec();
-        let mut changed = false;
-        for shown in &mut all {
-            let expired = shown.certificate().validity().is_expired(now);
-            if expired != shown.is_withheld() {
-                shown.schemes = if expired { SchemeSet::EMPTY } else { shown.all_schemes() };
-                changed = true;
-            }
-        }
-        changed.then(|| Self(Certificates::of(all)))
+        let expired = |shown: &Configured| shown.certificate().validity().is_expired(now);
+        self.all().iter().find(|shown| expired(shown) != shown.is_withheld())?;
+        let next = |shown: &Configured| {
+            let schemes = if expired(shown) { SchemeSet::EMPTY } else { shown.all_schemes() };
+            Configured { schemes, ..shown.clone() }
+        };
+        Some(Self(self.0.map(next)))
     }
 }
 

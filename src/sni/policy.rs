@@ -152,6 +152,11 @@ impl Terms {
         if on_miss == OnMiss::ServeDefault || is_known() { Ok(()) } else { Err(why) }
     }
 
+    /// Whether the default is for names of which no entry knows.
+    pub(crate) fn serve_unknown_names(&self) -> bool {
+        self.policy.unknown_name == OnMiss::ServeDefault
+    }
+
     fn is_endpoint(&self, asked: &str) -> bool {
         let asked = canonical(asked);
         self.endpoints.iter().any(|endpoint| endpoint.as_str() == asked)
@@ -171,17 +176,17 @@ impl Terms {
         self.policy.expired == OnExpiry::ServeDefault
     }
 
-    /// The map as it answers at this time, and for how long it does. Where time does not matter, or
-    /// the clock fails, the map as it is.
+    /// The map as it answers at this time, and for how long it does. Where the clock fails it is taken
+    /// as it is, until there is a time again.
     pub(super) fn at(
         &self,
         map: SniMap<CertificateSet>,
         now: Option<UnixTime>,
     ) -> (SniMap<CertificateSet>, Standing) {
-        let (Some(now), OnExpiry::ServeDefault | OnExpiry::Refuse) = (now, self.policy.expired)
-        else {
+        if self.policy.expired == OnExpiry::Serve {
             return (map, Standing::ALWAYS);
-        };
+        }
+        let Some(now) = now else { return (map, Standing::NEVER) };
         let mut standing = Standing::ALWAYS;
         for certificate in map.values().flat_map(CertificateSet::all) {
             standing.heed(certificate.certificate().validity(), now);
@@ -204,7 +209,8 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    pub(super) const ALWAYS: Self = Self { from: 0, until: u64::MAX };
+    const ALWAYS: Self = Self { from: 0, until: u64::MAX };
+    const NEVER: Self = Self { from: 0, until: 0 };
 
     /// Ends, or begins, where this certificate expires.
     fn heed(&mut self, validity: Validity, now: UnixTime) {
@@ -218,5 +224,10 @@ impl Standing {
 
     pub(super) fn includes(self, now: UnixTime) -> bool {
         (self.from..self.until).contains(&now.as_secs())
+    }
+
+    /// Whether a certificate has expired at this time that had not when the table was made.
+    pub(super) fn newly_expired(self, validity: Validity, now: UnixTime) -> bool {
+        validity.is_expired(now) && validity.not_after.as_secs() >= self.from
     }
 }

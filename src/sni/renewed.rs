@@ -34,17 +34,13 @@ impl Renewed {
         self.0.retain(|_, it| keep(&it.served));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The ids, in no order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &CertificateId> {
         self.0.values().map(|it| it.next.id())
     }
 
     /// What takes the place of what is served; `None` where that stays.
-    pub(super) fn next(&self, served: &Configured) -> Option<&Configured> {
+    pub(crate) fn next(&self, served: &Configured) -> Option<&Configured> {
         self.0.get(&served.place()).map(|it| &it.next)
     }
 

@@ -46,7 +46,8 @@ impl SniResolver {
 
     /// What a client would be shown that asked for `server_name` with these signature schemes and
     /// cipher suites, of what else there was, and why: the answer of the same function that handshakes
-    /// ask. `None` before the first table.
+    /// ask. `None` before the first table. On a shared listener it is what a client is shown who is led
+    /// to this instance: [`Instances::route`](crate::Instances::route) tells whether the name leads there.
     pub fn explain(
         &self,
         server_name: Option<&str>,
@@ -55,6 +56,10 @@ impl SniResolver {
     ) -> Option<Explanation> {
         let table = self.current.load_full()?;
         Some(Explanation::of(&table, server_name, &self.offer(schemes, suites)))
+    }
+
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// What a client can use of these.

@@ -13,7 +13,7 @@ use super::map::SniMap;
 use super::parts::Parts;
 use super::policy::{Standing, Terms};
 use super::renewed::Renewed;
-use crate::certificate::ServerCertificate;
+use crate::certificate::{ServerCertificate, Validity};
 use crate::id::CertificateId;
 
 /// One published table: never changed, replaced as a whole.
@@ -83,13 +83,18 @@ impl SniTable {
         self.terms_bar_default
     }
 
-    pub(super) fn terms(&self) -> &Terms {
+    pub(crate) fn terms(&self) -> &Terms {
         &self.terms
     }
 
     /// Whether the default is shown also when it has expired and others would not be.
     pub(crate) fn shows_expired_default(&self) -> bool {
         self.terms.default_outlives_itself()
+    }
+
+    /// Whether a certificate has expired at this time that had not when the table was made.
+    pub(crate) fn newly_expired(&self, validity: Validity, now: UnixTime) -> bool {
+        self.standing.newly_expired(validity, now)
     }
 
     /// Whether it answers as it should at this time: another one has to take its place where a

@@ -48,6 +48,7 @@ mod registration_check;
 mod registry;
 mod removal;
 mod renewal;
+mod renewal_faults;
 mod resumption;
 mod revocation;
 mod revocation_gate;
