@@ -27,8 +27,9 @@
 //!   it is on record, was active when its handshake began and nothing about them changed before its
 //!   end. A session is resumed only where the same is true of all of them since the full handshake that
 //!   it goes back to. There is no early data, by which a device could be heard before that is known.
-//! - An operation does all that it says or nothing. There is no second way to change anything:
-//!   what [`Instance`] hands out are readers.
+//! - An operation does all that it says or nothing. There is no second way to change anything that an
+//!   operator decides: what [`Instance`] hands out are readers. Certificates that are renewed where
+//!   they come from, or expire, take effect without one, each for a whole table in one step.
 //! - What an account wants is asked of an [`Authoriser`](control::Authoriser) before anything is
 //!   looked up, and done only to an instance of that account in the caller's region. There is no
 //!   way to call on an account's behalf without saying who decides.

@@ -49,8 +49,8 @@ pub struct SetSniConfigResponse {
     pub success: bool,
     /// `AccessDeniedDetail`: nothing, in a success.
     pub access_denied_detail: Option<AccessDeniedDetail>,
-    /// Counts the maps of the instance from 1; the same as before where nothing changed. Not on
-    /// the wire.
+    /// Counts the maps of the instance from 1, those of renewals and expiries among them; the same as
+    /// before where nothing changed. Not on the wire.
     pub generation: u64,
     /// What to look at in the map that is now served: the default certificate's first, then in the
     /// order of the entries. Not on the wire.
@@ -100,7 +100,8 @@ impl SetSniConfig {
     /// same generation one is applied, and the other refused: of what the first one did it did not
     /// know. Where the first one changed nothing the generation is what it was, and both are applied.
     ///
-    /// A renewal of certificates makes another generation, too. Each instance counts its own from 1,
+    /// A renewal of certificates makes another generation, too, and so does one that expires where the
+    /// [policy](crate::SniPolicy::expired) cares. Each instance counts its own from 1,
     /// also one that takes the id of another that was removed.
     ///
     /// # Errors
@@ -144,7 +145,7 @@ impl SetSniConfig {
             let SniDraft { map, warnings } = self.draft(instances, &instance, now, current);
             let map = match map {
                 Ok(map) if is_in_force(&map, current) => Ok(map),
-                Ok(map) => match instances.foresee_publish(&instance, &map) {
+                Ok(map) => match instance.foresee_publish(&map) {
                     Ok(()) => Ok(map),
                     Err(error) => Err(self.refuse_claim(&instance, error)?),
                 },

@@ -1,5 +1,7 @@
 //! What two certificate maps answer differently.
 
+use std::fmt;
+
 use crate::id::CertificateId;
 use crate::name::NamePattern;
 use crate::sni::{CertificateSet, Hit, Rule, SniMap};
@@ -107,6 +109,18 @@ pub enum NameChangeKind {
     Shadowed,
     /// Its own entry answered before, and a wildcard does from now on.
     Uncovered,
+}
+
+impl fmt::Display for NameChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gained => "gained",
+            Self::Lost => "lost",
+            Self::Changed => "changed",
+            Self::Shadowed => "shadowed",
+            Self::Uncovered => "uncovered",
+        })
+    }
 }
 
 /// Which certificates are shown, by their ids, the preferred one first.

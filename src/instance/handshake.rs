@@ -12,8 +12,6 @@ use super::tenant::Instance;
 use crate::sni::Pinned;
 use crate::trust::{Admitted, Claims, ClientAuth, Known, Moment, Observed, Refusal, Verdict};
 
-pub(crate) use crate::sni::went_unanswered;
-
 /// What one handshake is answered from, the certificates and the moment whose states count, and
 /// what is found in it.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{CipherSuite, SignatureScheme};
 
-use super::claims::{ClaimError, Claims};
+use super::claims::Claims;
 use super::events::{Announcer, Event, Events};
 use super::route::{NoRoute, Route};
 use super::shelf::Shelf;
@@ -19,7 +19,7 @@ use super::tenant::Instance;
 use crate::certificate::CertificateSource;
 use crate::id::InstanceId;
 use crate::name::HostName;
-use crate::sni::{CertificateSet, Offer, SniMap, Suites};
+use crate::sni::{Offer, Suites};
 use crate::trust::{Ended, LiveChange};
 
 /// All MQTT instances of one broker, with the crypto provider and the certificate source that they
@@ -42,7 +42,7 @@ struct Shared {
 
 impl Instances {
     /// An empty set. `provider` does all cryptography; there is no global one. `source` is asked
-    /// for certificates when an operation names them.
+    /// for certificates when an operation names them, and to renew them.
     pub fn new(provider: Arc<CryptoProvider>, source: impl CertificateSource + 'static) -> Self {
         Self::with_clock(provider, source, Arc::new(DefaultTimeProvider))
     }
@@ -178,15 +178,6 @@ impl Instances {
     ) -> Result<Route, NoRoute> {
         let Shared { claims, suites: ours, .. } = self.0.as_ref();
         claims.route(server_name, &Offer::new(ours, schemes, suites))
-    }
-
-    /// Whether publishing this map would fail at this moment. Claims nothing.
-    pub(crate) fn foresee_publish(
-        &self,
-        instance: &Arc<Instance>,
-        map: &SniMap<CertificateSet>,
-    ) -> Result<(), ClaimError> {
-        if instance.is_shared() { self.0.claims.foresee(instance, map) } else { Ok(()) }
     }
 
     /// Does what is due in every instance, as [`Instance::sweep`] does in one: for accept loops of the

@@ -41,7 +41,7 @@ pub use watch::{Watch, WatchError};
 
 pub(crate) use claims::ClaimError;
 pub(crate) use events::Announcer;
-pub(crate) use handshake::{HandshakeContext, went_unanswered};
+pub(crate) use handshake::HandshakeContext;
 pub(crate) use route::NoRoute;
 pub(crate) use shelf::Shelf;
 pub(crate) use stats::Counters;

@@ -22,6 +22,15 @@ impl Instance {
         self.replace_by(publisher, next)
     }
 
+    /// Whether [`publish`](Self::publish) would find the names of this map free, at this moment.
+    pub(crate) fn foresee_publish(
+        self: &Arc<Self>,
+        map: &SniMap<CertificateSet>,
+    ) -> Result<(), ClaimError> {
+        let claims = self.claims().filter(|_| self.is_shared());
+        claims.map_or(Ok(()), |claims| claims.foresee(self, map))
+    }
+
     /// The same of the current map with other certificates, which are served from then on. `None`
     /// where the instance has no map, or was removed.
     pub(super) fn publish_renewed(

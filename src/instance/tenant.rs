@@ -216,8 +216,11 @@ impl Instance {
     /// [may be](super::InstanceSpec::max_devices), looks at a thousand of them and forgets those that
     /// are active, without a connection, and whose certificates have expired.
     ///
-    /// Frees certificates and tables that a [`SetSniConfig`](crate::SetSniConfig) replaced and that no
-    /// handshake uses anymore; a handshake frees none itself. Each change does this too, and takes
+    /// Withholds certificates that have expired, where the [policy](crate::SniPolicy::expired) is not to
+    /// show them any more: nothing else does.
+    ///
+    /// Frees certificates and tables that were replaced and that no handshake uses anymore; a handshake
+    /// frees none itself. Each change does this too, and takes
     /// what it can: what it cannot, private keys among it, stays in memory until this is called.
     ///
     /// Returns what is still held; `None` where a change is under way, for which this does not

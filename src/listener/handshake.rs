@@ -10,7 +10,7 @@ use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::lingering;
 use super::refused::Refused;
-use crate::instance::{HandshakeContext, Instance, Route, went_unanswered};
+use crate::instance::{HandshakeContext, Instance, Route};
 use crate::name::HostName;
 use crate::sni::NotShown;
 use crate::trust::{self, Admitted, Refusal};
@@ -82,9 +82,7 @@ where
                 Ok(admitted) => Ok((stream, admitted)),
                 Err(refusal) => Err(Refused::Device(refusal).into()),
             },
-            Err((error, io)) => {
-                Err(TurnedAway(why(&instance, error, server_name), Rest::Close(io)))
-            }
+            Err((error, io)) => Err(TurnedAway(why(&instance, error), Rest::Close(io))),
         }
     };
     context.scope(shaken).await
@@ -115,10 +113,7 @@ fn nothing_shown<IO>(
 
 /// The reason behind a failed handshake, to be asked inside its context: rustls knows of a refused
 /// certificate only that it was refused.
-fn why(instance: &Instance, error: std::io::Error, server_name: Option<HostName>) -> Refused {
-    if went_unanswered() {
-        return Refused::NoUsableCertificate(server_name);
-    }
+fn why(instance: &Instance, error: std::io::Error) -> Refused {
     match (Refused::of_io(error), trust::take_claims(instance.trust()).finding) {
         (Refused::Tls(Error::NoCertificatesPresented), _) => Refused::NoDeviceCertificate,
         (Refused::Tls(Error::InvalidCertificate(_)), Some(Err(refusal))) => {

@@ -1,5 +1,6 @@
 //! Why a client is shown what it is shown.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::certificate_set::Configured;
@@ -61,6 +62,18 @@ pub enum Verdict {
     LessPreferred,
     /// A more specific rule has answered, or the client was refused before this one was asked.
     NotAsked,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shown => "shown",
+            Self::Unsuitable => "does not suit the client",
+            Self::Expired => "has expired",
+            Self::LessPreferred => "another one is preferred",
+            Self::NotAsked => "not asked",
+        })
+    }
 }
 
 impl Explanation {

@@ -190,6 +190,16 @@ pub enum Rule {
     Default,
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact name",
+            Self::Wildcard => "wildcard",
+            Self::Default => "default",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -34,5 +34,5 @@ pub use table::SniTable;
 pub(crate) use certificate_set::{Configured, Only};
 pub(crate) use policy::Terms;
 pub(crate) use renewed::Renewed;
-pub(crate) use resolver::{Pinned, went_unanswered};
+pub(crate) use resolver::Pinned;
 pub(crate) use table::Next;

@@ -13,7 +13,9 @@ use crate::name::{HostName, canonical};
 /// What an instance shows clients in the four cases in which it has nothing that fits them. Unless
 /// said otherwise every client is shown something: a device that is refused for a mistake of ours
 /// may be one that nobody can reach any more. Given to an instance by
-/// [`InstanceSpec::sni_policy`](crate::InstanceSpec::sni_policy).
+/// [`InstanceSpec::sni_policy`](crate::InstanceSpec::sni_policy). An
+/// [`Acceptor`](crate::Acceptor) refuses with the alerts that are named here; in accept loops of the
+/// embedder's own it is rustls that refuses, which has `access_denied` for all of them.
 ///
 /// ```
 /// use mqtls::{InstanceSpec, OnExpiry, OnMiss, SniPolicy};
@@ -55,7 +57,8 @@ impl SniPolicy {
         Self { no_usable_certificate, ..self }
     }
 
-    /// Where the certificate has expired. Refused with `handshake_failure`.
+    /// Where the certificate has expired: from the first [sweep](crate::Instance::sweep) on that finds it
+    /// so, which an [`Acceptor`](crate::Acceptor) makes each second. Refused with `handshake_failure`.
     pub fn expired(self, expired: OnExpiry) -> Self {
         Self { expired, ..self }
     }
@@ -72,8 +75,8 @@ pub enum OnMiss {
     Refuse,
 }
 
-/// What is shown instead of a certificate that has expired. Of several for one name that the client
-/// can use, one that has not is shown first, unless all are served.
+/// What is shown instead of a certificate that has expired. Where a name has several and the client can
+/// use one that has not, that one is shown; with [`Serve`](Self::Serve) it makes no difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum OnExpiry {
     /// The certificate as it is. A device without a clock still believes it, and to every other one a
@@ -107,10 +110,6 @@ pub enum NotShown {
 }
 
 impl NotShown {
-    /// All reasons, in the order in which they are documented.
-    pub const ALL: [Self; 4] =
-        [Self::NoServerName, Self::UnknownName, Self::NoUsableCertificate, Self::Expired];
-
     /// The alert that an [`Acceptor`](crate::Acceptor) refuses it with: `unrecognized_name`
     /// ([RFC 6066 section 3](https://www.rfc-editor.org/rfc/rfc6066#section-3)) where it is the name,
     /// and `handshake_failure`

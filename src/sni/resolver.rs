@@ -84,11 +84,9 @@ impl SniResolver {
         let from_pinned = borrow(&PINNED, |pinned| {
             // A connection that was made with another's configuration is shown nothing of this one's.
             let its_own = pinned.table.is_of(self.number).then(|| pinned.chosen.clone());
-            let chosen = its_own.and_then(|chosen| {
+            its_own.and_then(|chosen| {
                 chosen.or_else(|| pinned.table.select(server_name, &offer).ok().map(key))
-            });
-            pinned.unanswered = chosen.is_none();
-            chosen
+            })
         });
         from_pinned.unwrap_or_else(|| {
             let table = self.current.load();
@@ -170,8 +168,7 @@ impl SniPublisher {
     }
 
     /// The current table for this time, with these certificates in the place of theirs; `None` where
-    /// there is none.
-    /// To be followed by [`replace_by`](Self::replace_by) before anything else is published.
+    /// there is none. To be followed by [`replace_by`](Self::replace_by) before anything else is published.
     pub(crate) fn next_renewed(&self, renewed: Renewed, now: Option<UnixTime>) -> Option<Next> {
         let table = Arc::new(self.resolver.current.load().as_ref()?.renewed(&renewed, now));
         Some(Next { table, renewed: Some(renewed) })
@@ -206,12 +203,6 @@ impl fmt::Debug for SniPublisher {
     }
 }
 
-/// Whether the table had no certificate that the client can use. To be asked inside
-/// [`Pinned`]'s scope or step.
-pub(crate) fn went_unanswered() -> bool {
-    borrow(&PINNED, |pinned| pinned.unanswered).unwrap_or(false)
-}
-
 /// A handshake all of whose questions are answered from one table, however often the client asks
 /// (twice after a HelloRetryRequest) and whatever is published meanwhile.
 #[derive(Debug)]
@@ -222,15 +213,13 @@ struct PinnedTable {
     table: Arc<SniTable>,
     /// What it has for the client, where it was asked already.
     chosen: Option<Arc<CertifiedKey>>,
-    /// Whether it had no certificate that the client can use.
-    unanswered: bool,
 }
 
 impl Pinned {
     /// A handshake that is answered from `table`, which has this for the client where it was asked
     /// already: a client asks for the same name each time.
     pub(crate) fn to(table: Arc<SniTable>, chosen: Option<Arc<CertifiedKey>>) -> Self {
-        Self(Some(PinnedTable { table, chosen, unanswered: false }))
+        Self(Some(PinnedTable { table, chosen }))
     }
 
     /// Runs the handshake.

@@ -268,6 +268,61 @@ async fn of_two_key_types_the_one_that_has_not_expired_is_shown() {
 }
 
 #[tokio::test]
+async fn a_client_is_told_what_is_wrong_with_the_most_specific_rule() {
+    let policy = SniPolicy::default().expired(OnExpiry::ServeDefault).no_usable_certificate(Refuse);
+    let house = House::with(policy);
+    house.door.set_sni("D", "x.a.com#old;*.a.com#p384").unwrap();
+    house.at(LAST + 1);
+    let expired = refused(FAILURE, Outcome::CertificateExpired);
+    assert_eq!(house.shown("x.a.com", &[P256]).await, expired, "the wildcard's would not suit");
+    assert_eq!(
+        house.shown("x.a.com", &[P384]).await,
+        refused(FAILURE, Outcome::NoUsableCertificate)
+    );
+    let no_certificate = refused(FAILURE, Outcome::NoUsableCertificate);
+    assert_eq!(house.shown("y.a.com", &[P256]).await, no_certificate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accept_loop_withholds_within_a_second_what_has_expired() {
+    let house = House::with(SniPolicy::default().expired(OnExpiry::Refuse));
+    house.door.set_sni("D", "a.com#old").unwrap();
+    let acceptor = house.door.acceptor.clone();
+    let accepting = tokio::spawn(async move {
+        acceptor.next(std::future::pending::<std::io::Result<()>>).await;
+    });
+    let second = Duration::from_secs(1);
+    tokio::time::sleep(3 * second).await;
+    assert_eq!(house.generation(), 1);
+    house.door.clock.set(LAST + 1);
+    tokio::time::sleep(second + second / 2).await;
+    assert_eq!(house.generation(), 2);
+    let listed = house.door.instance.certificates();
+    assert_eq!(listed.iter().filter(|it| it.is_withheld).count(), 1);
+    accepting.abort();
+}
+
+#[tokio::test]
+async fn of_two_that_expire_a_clock_that_is_set_back_brings_back_the_later_one() {
+    let house = House::with(SniPolicy::default().expired(OnExpiry::Refuse));
+    let key = key(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let later = house.door.server_ca.server_over(key, &["b.com"], |params| {
+        params.not_after = date(LAST + 50);
+    });
+    house.door.put("B", &later);
+    house.door.set_sni("D", "a.com#old;b.com#B").unwrap();
+    let withheld = |at| {
+        house.at(at);
+        let listed = house.door.instance.certificates();
+        let ids = listed.iter().filter(|it| it.is_withheld).map(|it| it.certificate_id.to_string());
+        (ids.collect::<Vec<_>>().join(" "), house.generation())
+    };
+    assert_eq!(withheld(LAST + 51), ("old B".to_owned(), 2));
+    assert_eq!(withheld(LAST + 50), ("old".to_owned(), 3));
+    assert_eq!(withheld(LAST), (String::new(), 4));
+}
+
+#[tokio::test]
 async fn an_expired_default_is_shown_unless_all_expired_ones_are_refused() {
     let expired = refused(FAILURE, Outcome::CertificateExpired);
     let cases =
@@ -328,7 +383,6 @@ async fn what_was_shown_and_why_not_is_counted_once_for_each_handshake() {
     }
     house.shown("b.com", &[P256]).await.unwrap_err();
     house.nameless().await.unwrap_err();
-    // No suite in common: that is for TLS to say, and no certificate's fault.
     let mut expected = SniStats::default();
     expected.exact = times(3);
     expected.wildcard = times(1);
@@ -382,6 +436,10 @@ async fn on_a_shared_listener_endpoints_are_known_and_names_keep_to_their_instan
     house.door.set_sni("D", "a.com#old;*.a.com#W").unwrap();
     assert_eq!(house.shown("one.test", &[P256]).await, Ok("D"));
     assert_eq!(house.shown("ONE.test", &[P256]).await, Ok("D"));
+    let suites: Vec<_> = provider().cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
+    let explain = |name| house.door.instance.sni().explain(Some(name), &[P256], &suites).unwrap();
+    assert!(explain("ONE.test.").answer.is_ok());
+    assert_eq!(explain("two.test").answer.unwrap_err(), NotShown::UnknownName);
     assert_eq!(house.shown("a.com", &[P256]).await, Ok("old"));
     // As a fallback it is asked for names that it does not know.
     let answer = house.shown("c.com", &[P256]).await;
@@ -423,6 +481,12 @@ fn the_list_has_every_name_and_the_soonest_to_expire_first() {
     assert_eq!(first.validity.not_after.as_secs(), LAST);
     assert_eq!(first.sha256, Sha256::of(house.identities[6].1.end_entity()));
     assert!(listed.iter().all(|it| it.failed_renewal.is_none() && !it.is_withheld));
+
+    // Of one name those of one time stand in the order of their key types.
+    house.door.set_sni("D", "a.com#old;a.com#old-rsa").unwrap();
+    let types: Vec<_> = house.door.instance.certificates().iter().map(|it| it.key_type).collect();
+    assert_eq!(types, [KeyType::Rsa, KeyType::Ecdsa, KeyType::Ecdsa]);
+    house.door.set_sni("D", "b.com#B;*.a.com#old;a.com#old;a.com#rsa").unwrap();
 
     let instance = house.door.instance.id().clone();
     assert!(house.door.source.remove(&instance, &"old".parse().unwrap()));

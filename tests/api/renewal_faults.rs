@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mqtls::certificate::{Password, SourceError};
-use mqtls::control::NameChangeKind;
+use mqtls::control::{Cause, EntryError, EntryFault, NameChangeKind};
 use mqtls::instance::RenewalFault;
 use mqtls::sni::NotShown;
 use mqtls::{
@@ -219,6 +219,51 @@ fn what_an_operation_has_loaded_anew_is_no_failure_any_more() {
     house.set("");
     assert!(!failed(&house), "it is served no more");
     assert_eq!(house.instance.failed_renewals(), 2, "they are counted for ever");
+}
+
+#[test]
+fn a_failure_is_told_again_where_its_reason_is_another_one() {
+    let house = House::with(SniPolicy::default());
+    let ids: Vec<_> = (0..20).map(|at| format!("c{at}")).collect();
+    ids.iter().for_each(|id| house.put(id, &house.ca.server(&["a.test"])));
+    house.set(&ids.iter().map(|id| format!("{id}.test#{id};")).collect::<String>());
+    ids.iter().for_each(|id| house.lose(id));
+    let mut events = house.instances.events();
+    let mut told = || {
+        let told = house.instances.reload();
+        assert!(told[0].1.failed.iter().map(|it| &it.id).is_sorted());
+        std::iter::from_fn(|| events.try_next()).count()
+    };
+    assert_eq!((told(), told()), (20, 0), "once");
+    let since = |at: u64| {
+        let failed = house.instance.failed_renewal(&id("c7")).unwrap();
+        assert_eq!(failed.since, Some(UnixTime::since_unix_epoch(Duration::from_secs(at))));
+        failed.reason
+    };
+    let missing = since(NOW);
+    house.clock.now.store(NOW + 10, Ordering::SeqCst);
+    house.put("c7", &house.expiring("a.test", NOW + 5));
+    assert_eq!(told(), 1);
+    assert_ne!(since(NOW + 10), missing);
+}
+
+#[test]
+fn n10_an_expired_certificate_stays_under_its_own_id_only() {
+    let house = House::with(SniPolicy::default());
+    let old = house.expiring("a.test", NOW + 100);
+    house.put("one", &old);
+    house.put("two", &old);
+    house.set("a.test#one");
+    house.clock.now.store(NOW + 101, Ordering::SeqCst);
+    house.set("a.test#one;b.test#default");
+    let error = house.operation("a.test#two").apply(&house.instances, &Caller::local());
+    let error = error.unwrap_err();
+    let Cause::Sni(refused) = error.cause() else { panic!("{error:?}") };
+    let [EntryError { fault: EntryFault::Expired { id: refused, .. }, .. }] = &refused.errors[..]
+    else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(*refused, id("two"));
 }
 
 #[test]
