@@ -11,7 +11,7 @@
 //! the new certificate is in force and the old one freed. The file is written outside of the time,
 //! with two certificates in turn, so that each is parsed anew. **The baseline** is reading and parsing
 //! that one file, as above, and freeing what was made before. What is held to a bar is how much longer
-//! a renewal takes. `shared` is the same on an instance on the shared listener, whose names the set of
+//! a renewal takes. `policies` is the same where what has expired is withheld. `shared` is the same on an instance on the shared listener, whose names the set of
 //! all instances knows, too.
 //!
 //! **`plan`** is `SetSniConfig::plan` of as many entries where that very map is in force, half of them with
@@ -29,7 +29,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use mqtls::{Caller, Directory, Instance, InstanceSpec, Instances, SetSniConfig};
+use mqtls::{
+    Caller, Directory, Instance, InstanceSpec, Instances, OnExpiry, SetSniConfig, SniPolicy,
+};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -55,6 +57,10 @@ fn main() -> ExitCode {
     let shared = |spec: InstanceSpec| spec.shared(["endpoint".parse().unwrap()]);
     benches.compare(format!("renew-one-{many}"), RENEWAL, || renew_one(many, alone));
     benches.compare(format!("renew-one-{most}"), NO_BAR, || renew_one(most, alone));
+    let withholding =
+        |spec: InstanceSpec| spec.sni_policy(SniPolicy::default().expired(OnExpiry::Refuse));
+    let id = format!("renew-one-{many}-policies");
+    benches.compare(id, RENEWAL, || renew_one(many, withholding));
     benches.compare(format!("renew-one-{many}-shared"), NO_BAR, || renew_one(many, shared));
     benches.compare(format!("renew-one-{most}-shared"), NO_BAR, || renew_one(most, shared));
     benches.finish()

@@ -7,6 +7,7 @@ use rustls_pki_types::UnixTime;
 
 use super::certificate_set::CertificateSet;
 use super::map::SniMap;
+use super::renewed::Renewed;
 use crate::certificate::Validity;
 use crate::name::{HostName, canonical};
 
@@ -173,6 +174,28 @@ impl Terms {
     /// Whether the default is shown also when it has expired.
     pub(super) fn default_outlives_itself(&self) -> bool {
         self.policy.expired == OnExpiry::ServeDefault
+    }
+
+    /// For how long a table answers rightly in which this is renewed, where it answered rightly before
+    /// and none of this has expired: then no other certificate need be looked at. It may be for longer.
+    pub(super) fn still_stands(
+        &self,
+        mut standing: Standing,
+        renewed: &Renewed,
+        now: Option<UnixTime>,
+    ) -> Option<Standing> {
+        if self.policy.expired == OnExpiry::Serve {
+            return Some(Standing::ALWAYS);
+        }
+        let now = now.filter(|now| standing.includes(*now))?;
+        for (_, next) in renewed.each() {
+            let validity = next.certificate().validity();
+            if validity.is_expired(now) {
+                return None;
+            }
+            standing.heed(validity, now);
+        }
+        Some(standing)
     }
 
     /// The map as it answers at this time, and for how long it does. Where the clock fails it is taken

@@ -57,7 +57,10 @@ impl SniTable {
     /// both.
     pub(super) fn renewed(&self, renewed: &Renewed, now: Option<UnixTime>) -> Self {
         let map = self.map.replace_values(|set| set.renewed(renewed));
-        let (map, standing) = self.terms.at(map, now);
+        let (map, standing) = match self.terms.still_stands(self.standing, renewed, now) {
+            Some(standing) => (map, standing),
+            None => self.terms.at(map, now),
+        };
         Self {
             resolver: self.resolver,
             map,

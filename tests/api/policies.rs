@@ -357,6 +357,15 @@ async fn a_renewed_certificate_takes_the_place_of_one_that_was_withheld() {
     assert_eq!(house.shown("a.com", &[P256]).await, Ok("A"));
     house.at(LAST + 1000);
     assert_eq!(house.generation(), 3);
+    // One of those that are shown is renewed, and expires in its time.
+    house.door.put("D", &house.identities[6].1);
+    house.at(NOW);
+    house.door.set_sni("D", "a.com#A").unwrap();
+    house.door.put("A", &house.identities[6].1);
+    assert_eq!(house.door.instances.reload().len(), 1);
+    assert_eq!(house.shown("a.com", &[P256]).await, Ok("old"));
+    house.at(LAST + 1);
+    assert_eq!(house.shown("a.com", &[P256]).await, refused(FAILURE, Outcome::CertificateExpired));
 }
 
 #[tokio::test]
