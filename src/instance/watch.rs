@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use notify::event::{ModifyKind, RenameMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::instances::Instances;
 use super::looks::{Change, Look, Looks};
@@ -27,7 +27,8 @@ impl Instances {
     /// Watches the folder from which certificates come, and has each instance serve what is renewed
     /// there, as [`reload`](Self::reload) does: a moment after the last of several changes. It reads
     /// the certificates whose files have changed, and all of an instance where a file in its folder
-    /// has to which a link may lead. Each minute it looks at all, for file systems that do not tell.
+    /// has to which a link may lead. Each minute it looks at all, for file systems that do not tell,
+    /// and for what lies outside of an instance's folder: no link is followed to be watched.
     ///
     /// A file that is half written, or one of a pair without the other, is not a failure at once: it
     /// is looked at again for five seconds. What is wrong then is logged, counted
@@ -105,7 +106,10 @@ fn watch(root: &Path, to_thread: Sender<Told>) -> Result<RecommendedWatcher, Wat
         };
         let _gone = to_thread.send(told);
     };
-    let mut watcher = notify::recommended_watcher(tell).map_err(WatchError::Notify)?;
+    // A link would let whoever writes into one instance's folder have any other one watched under a
+    // name in his own, or the whole file system.
+    let config = Config::default().with_follow_symlinks(false);
+    let mut watcher = RecommendedWatcher::new(tell, config).map_err(WatchError::Notify)?;
     watcher.watch(root, RecursiveMode::Recursive).map_err(WatchError::Notify)?;
     Ok(watcher)
 }

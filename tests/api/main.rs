@@ -72,3 +72,4 @@ mod tickets_and_paths;
 mod tickets_forged;
 mod timeline;
 mod trust;
+mod watch;

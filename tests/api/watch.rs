@@ -1,0 +1,180 @@
+//! What one tenant does in its folder, or suffers there, keeps no other's renewals back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mqtls::certificate::{Password, SourceError};
+use mqtls::{
+    Caller, CertificateId, CertificateMaterial, CertificateSource, Directory, Event, Events,
+    InstanceId, InstanceSpec, Instances, SetSniConfig, Sha256,
+};
+use tempfile::TempDir;
+
+use crate::support::{Identity, TestCa, provider};
+
+/// A source that keeps a list of what it was asked for.
+struct Asked {
+    directory: Directory,
+    /// As `<instance>/<id>`.
+    paths: Mutex<BTreeSet<String>>,
+}
+
+impl CertificateSource for Asked {
+    fn load(
+        &self,
+        instance: &InstanceId,
+        id: &CertificateId,
+        password: Option<&Password>,
+    ) -> Result<CertificateMaterial, SourceError> {
+        self.paths.lock().unwrap().insert(format!("{instance}/{id}"));
+        self.directory.load(instance, id, password)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.directory.folder()
+    }
+}
+
+/// Tenants whose certificates lie in one folder: each has `one` and `two`.
+struct Street {
+    _temporary: TempDir,
+    root: PathBuf,
+    asked: Arc<Asked>,
+    instances: Instances,
+    events: Events,
+    ca: TestCa,
+}
+
+impl Street {
+    fn of(tenants: &[&str]) -> Self {
+        Self::behind("certificates", tenants)
+    }
+
+    /// Where the folder has another name, too.
+    fn behind(open: &str, tenants: &[&str]) -> Self {
+        let temporary = TempDir::new().unwrap();
+        let root = temporary.path().join("certificates");
+        fs::create_dir(&root).unwrap();
+        let open = temporary.path().join(open);
+        if open != root {
+            symlink("certificates", &open).unwrap();
+        }
+        let directory = Directory::open(open).unwrap();
+        let asked = Arc::new(Asked { directory, paths: Mutex::default() });
+        let instances = Instances::new(provider(), Arc::clone(&asked));
+        let events = instances.events();
+        let ca = TestCa::root("server CA");
+        let street = Self { _temporary: temporary, root, asked, instances, events, ca };
+        tenants.iter().for_each(|tenant| street.move_in(tenant));
+        street
+    }
+
+    fn move_in(&self, tenant: &str) {
+        fs::create_dir(self.folder(tenant)).unwrap();
+        for id in ["one", "two"] {
+            self.write(tenant, id);
+        }
+        let instance = InstanceSpec::new(tenant.parse().unwrap());
+        self.instances.create(instance).unwrap();
+        SetSniConfig {
+            mqtt_instance_id: tenant.parse().unwrap(),
+            default_certificate: "one".parse().unwrap(),
+            sni_config: "two.test#two".parse().unwrap(),
+        }
+        .apply(&self.instances, &Caller::local())
+        .unwrap();
+    }
+
+    fn folder(&self, tenant: &str) -> PathBuf {
+        self.root.join(tenant)
+    }
+
+    /// A place beside the folder of certificates, from which something can be moved into it.
+    fn outside(&self, name: &str) -> PathBuf {
+        let folder = self.root.with_file_name(name);
+        fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    fn write(&self, tenant: &str, id: &str) -> Identity {
+        let next = self.ca.server(&["localhost"]);
+        fs::write(self.folder(tenant).join(format!("{id}.pem")), next.pem()).unwrap();
+        next
+    }
+
+    /// Waits until a tenant serves this under the id `one`.
+    async fn serves(&mut self, tenant: &str, expected: &Identity) {
+        let instance = self.instances.get(&tenant.parse().unwrap()).unwrap();
+        let served = || {
+            let table = instance.sni().table().unwrap();
+            table.certificate(&"one".parse().unwrap()).unwrap().sha256()
+        };
+        while served() != Sha256::of(expected.end_entity()) {
+            self.told().await;
+        }
+    }
+
+    async fn told(&mut self) -> Event {
+        let told = tokio::time::timeout(Duration::from_secs(100), self.events.next());
+        told.await.expect("an event").unwrap()
+    }
+
+    /// Renews a tenant's certificate, and tells of what the source is asked until it is served: of
+    /// that alone where the system tells of the file. Of it is not where the look of each minute
+    /// finds it, which is one at all.
+    async fn renew(&mut self, tenant: &str) -> Vec<String> {
+        self.asked.paths.lock().unwrap().clear();
+        let next = self.write(tenant, "one");
+        self.serves(tenant, &next).await;
+        std::mem::take(&mut *self.asked.paths.lock().unwrap()).into_iter().collect()
+    }
+
+    /// Has a tenant's renewals told until there is nothing to tell of from before.
+    async fn settle(&mut self, tenant: &str) {
+        let alone = [format!("{tenant}/one")];
+        for _ in 0..20 {
+            if self.renew(tenant).await == alone {
+                return;
+            }
+        }
+        panic!("the system tells nothing of {tenant}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_neighbours_link_to_a_folder_neither_takes_what_is_told_of_it_nor_ends_it() {
+    let mut street = Street::of(&["evil", "good"]);
+    let _watch = street.instances.watch().unwrap();
+    // Moved in as a whole, as such a folder is looked through.
+    let prepared = street.outside("prepared");
+    symlink(street.folder("good"), prepared.join("link")).unwrap();
+    fs::rename(&prepared, street.folder("evil").join("moved")).unwrap();
+    street.settle("evil").await;
+    assert_eq!(street.renew("good").await, ["good/one"]);
+    fs::remove_dir_all(street.folder("evil").join("moved")).unwrap();
+    street.settle("evil").await;
+    assert_eq!(street.renew("good").await, ["good/one"]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_lies_behind_a_link_is_not_watched() {
+    let mut street = Street::of(&["evil"]);
+    let outside = street.outside("outside");
+    fs::create_dir(outside.join("deeper")).unwrap();
+    symlink(&outside, street.folder("evil").join("link")).unwrap();
+    let _watch = street.instances.watch().unwrap();
+    street.settle("evil").await;
+    for folder in [&outside, &outside.join("deeper")] {
+        fs::write(folder.join("stranger"), "").unwrap();
+    }
+    assert_eq!(street.renew("evil").await, ["evil/one"]);
+    // What lies there itself is a reason to look at all of it.
+    fs::write(street.folder("evil").join("stranger"), "").unwrap();
+    assert_eq!(street.renew("evil").await, ["evil/one", "evil/two"]);
+}
