@@ -9,6 +9,7 @@ mod admission;
 mod claims;
 mod events;
 mod failures;
+mod folders;
 mod handshake;
 mod instances;
 mod listing;

@@ -2,23 +2,23 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{self, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use notify::event::{ModifyKind, RenameMode};
-use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Config, Event, EventKind, RecommendedWatcher, Watcher};
 
+use super::folders::Folders;
 use super::instances::Instances;
 use super::looks::{Change, Look, Looks};
+use crate::causes::with_causes;
 
 /// Watches the folder of a set's certificates for as long as it lives; made by
 /// [`Instances::watch`]. Dropping it waits for a renewal that is under way.
 #[must_use = "the folder is watched for as long as this is held"]
 pub struct Watch {
-    /// Before the thread, so that nothing is told to one that is gone.
-    _watcher: RecommendedWatcher,
     to_thread: Sender<Told>,
     thread: Option<JoinHandle<()>>,
 }
@@ -36,23 +36,29 @@ impl Instances {
     /// ([`Event::CertificateNotRenewed`](super::Event::CertificateNotRenewed)), and what was served
     /// still is.
     ///
+    /// Each instance's folder is watched by itself. One that cannot be, or in part, is logged and keeps
+    /// no other from being watched: what changes there is found each minute.
+    ///
     /// Runs on a thread of its own. It holds the set: drop the [`Watch`] to end it.
     ///
     /// # Errors
     ///
-    /// When the source has no folder ([`CertificateSource::folder`]), and when the system does not
-    /// let it be watched.
+    /// When the source has no folder ([`CertificateSource::folder`]), and when the system tells
+    /// nobody of changes, or has no thread. Not when the folder is not there, or cannot be read.
     ///
     /// [`CertificateSource::folder`]: crate::CertificateSource::folder
     pub fn watch(&self) -> Result<Watch, WatchError> {
-        let root = self.source().folder().ok_or(WatchError::NoFolder)?.to_owned();
+        let root = self.source().folder().ok_or(WatchError::NoFolder)?;
+        // As the system tells of what it holds.
+        let root = path::absolute(root).unwrap_or_else(|_| root.to_owned());
         let (to_thread, told) = channel();
-        let watcher = watch(&root, to_thread.clone())?;
+        let mut folders = Folders::new(watcher(to_thread.clone())?, root.clone());
+        folders.survey();
         let looks = Looks::new(root, Instant::now());
-        let attendant = Attendant { instances: self.clone(), looks };
+        let attendant = Attendant { instances: self.clone(), folders, looks };
         let thread = Builder::new().name("mqtls-watch".to_owned());
         let thread = thread.spawn(move || attendant.attend(&told)).map_err(WatchError::Thread)?;
-        Ok(Watch { _watcher: watcher, to_thread, thread: Some(thread) })
+        Ok(Watch { to_thread, thread: Some(thread) })
     }
 }
 
@@ -78,8 +84,8 @@ pub enum WatchError {
     /// The certificates come from no folder: call [`Instances::reload`] when they are renewed.
     #[error("the certificate source has no folder that could be watched")]
     NoFolder,
-    /// The system does not tell of changes there.
-    #[error("the certificate folder cannot be watched")]
+    /// The system tells nobody of changes in folders, or not one more.
+    #[error("the system tells of no changes in folders")]
     Notify(#[source] notify::Error),
     /// There is no thread for it.
     #[error("there is no thread to watch the certificate folder")]
@@ -94,7 +100,7 @@ enum Told {
     Stop,
 }
 
-fn watch(root: &Path, to_thread: Sender<Told>) -> Result<RecommendedWatcher, WatchError> {
+fn watcher(to_thread: Sender<Told>) -> Result<RecommendedWatcher, WatchError> {
     let tell = move |event: notify::Result<Event>| {
         let told = match event {
             Ok(event) if event.need_rescan() => Told::Anything,
@@ -102,16 +108,17 @@ fn watch(root: &Path, to_thread: Sender<Told>) -> Result<RecommendedWatcher, Wat
                 Some(change) => Told::Changed(change, event.paths),
                 None => return,
             },
-            Err(_) => Told::Anything,
+            Err(error) => {
+                tracing::warn!(reason = %with_causes(&error), "changes in folders are lost");
+                Told::Anything
+            }
         };
         let _gone = to_thread.send(told);
     };
     // A link would let whoever writes into one instance's folder have any other one watched under a
     // name in his own, or the whole file system.
     let config = Config::default().with_follow_symlinks(false);
-    let mut watcher = RecommendedWatcher::new(tell, config).map_err(WatchError::Notify)?;
-    watcher.watch(root, RecursiveMode::Recursive).map_err(WatchError::Notify)?;
-    Ok(watcher)
+    RecommendedWatcher::new(tell, config).map_err(WatchError::Notify)
 }
 
 /// What has become of the paths of an event; `None` where nothing has.
@@ -132,6 +139,7 @@ fn change(event: EventKind) -> Option<Change> {
 /// What the thread does.
 struct Attendant {
     instances: Instances,
+    folders: Folders,
     looks: Looks,
 }
 
@@ -147,11 +155,15 @@ impl Attendant {
             for told in first.into_iter().chain(told.try_iter().take(AT_A_TIME)) {
                 match told {
                     Told::Changed(change, paths) => self.take_in(change, &paths),
-                    Told::Anything => self.looks.tell_anything(Instant::now()),
+                    Told::Anything => self.take_in_anything(),
                     Told::Stop => return,
                 }
             }
-            let all = || self.instances.all().iter().map(|it| it.id().clone()).collect();
+            let all = || {
+                // Before the looks, so that nothing changes unseen between the two.
+                self.folders.survey();
+                self.instances.all().iter().map(|it| it.id().clone()).collect()
+            };
             for look in self.looks.take_due(Instant::now(), all) {
                 self.look(&look);
             }
@@ -161,7 +173,15 @@ impl Attendant {
     fn take_in(&mut self, change: Change, paths: &[PathBuf]) {
         let now = Instant::now();
         let serves = |instance: &_, id: &_| self.instances.serve(instance, id);
-        paths.iter().for_each(|path| self.looks.tell(change, path, now, serves));
+        for path in paths {
+            self.folders.tell(change, path);
+            self.looks.tell(change, path, now, serves);
+        }
+    }
+
+    fn take_in_anything(&mut self) {
+        self.folders.tell_anything();
+        self.looks.tell_anything(Instant::now());
     }
 
     fn look(&mut self, look: &Look) {

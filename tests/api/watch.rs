@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use mqtls::certificate::{Password, SourceError};
 use mqtls::{
     Caller, CertificateId, CertificateMaterial, CertificateSource, Directory, Event, Events,
@@ -177,4 +179,53 @@ async fn what_lies_behind_a_link_is_not_watched() {
     // What lies there itself is a reason to look at all of it.
     fs::write(street.folder("evil").join("stranger"), "").unwrap();
     assert_eq!(street.renew("evil").await, ["evil/one", "evil/two"]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_folder_that_cannot_be_watched_keeps_no_other_from_being_watched() {
+    let mut street = Street::of(&["evil", "good"]);
+    // Deeper than a path may be long, so that the system refuses it to everybody.
+    let mut folder = Dir::open_ambient_dir(street.folder("evil"), ambient_authority()).unwrap();
+    let name = "d".repeat(250);
+    for _ in 0..18 {
+        folder.create_dir(&name).unwrap();
+        folder = folder.open_dir(&name).unwrap();
+    }
+    fs::write(street.root.join("stranger"), "").unwrap();
+    symlink(street.folder("good"), street.root.join("link")).unwrap();
+    let _watch = street.instances.watch().unwrap();
+    assert_eq!(street.renew("good").await, ["good/one"]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn folders_are_watched_that_come_later_or_take_anothers_place() {
+    let mut street = Street::of(&["first"]);
+    let _watch = street.instances.watch().unwrap();
+    street.move_in("late");
+    street.settle("late").await;
+    // Gone, and back again as another one.
+    let prepared = street.outside("prepared");
+    for round in 0..3 {
+        for id in ["one.pem", "two.pem"] {
+            fs::copy(street.folder("late").join(id), prepared.join(id)).unwrap();
+        }
+        let old = street.root.with_file_name(format!("old-{round}"));
+        fs::rename(street.folder("late"), &old).unwrap();
+        fs::rename(&prepared, street.folder("late")).unwrap();
+        street.settle("late").await;
+        // The old one is not watched any more.
+        fs::write(old.join("stranger"), "").unwrap();
+        assert_eq!(street.renew("late").await, ["late/one"]);
+        fs::rename(&old, &prepared).unwrap();
+    }
+    assert_eq!(street.renew("first").await, ["first/one"]);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_watched_for() {
+    let street = Street::of(&["first"]);
+    fs::remove_dir_all(&street.root).unwrap();
+    assert!(street.instances.watch().is_ok());
 }
