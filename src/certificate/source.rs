@@ -10,9 +10,10 @@ use crate::id::{CertificateId, InstanceId};
 
 /// Finds the chain and key behind a certificate id, for one instance.
 ///
-/// Asked by [`SetSniConfig`](crate::SetSniConfig) and by renewals, each minute where they are
-/// [watched](crate::Instances::watch), and from several threads at once; never in a handshake, so it may
-/// block. It is asked with the instance so that one tenant never serves another's key.
+/// Asked from [`SetSniConfig::apply`](crate::SetSniConfig::apply), from
+/// [`Instances::reload`](crate::Instances::reload) and its like, and from
+/// [`Instances::watch`](crate::Instances::watch), from several threads at once; never in a handshake,
+/// so it may block. It is asked with the instance so that one tenant never serves another's key.
 pub trait CertificateSource: Send + Sync {
     /// The chain and key of `id`.
     ///

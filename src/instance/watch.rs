@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{self, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
@@ -38,6 +39,8 @@ impl Instances {
     ///
     /// Each instance's folder is watched by itself. One that cannot be, or in part, is logged and keeps
     /// no other from being watched: what changes there is found each minute.
+    ///
+    /// A panic of the source ends that look and is logged.
     ///
     /// Runs on a thread of its own. It holds the set: drop the [`Watch`] to end it.
     ///
@@ -186,9 +189,16 @@ impl Attendant {
 
     fn look(&mut self, look: &Look) {
         let Some(instance) = self.instances.get(&look.instance) else { return };
-        let which = look.which().with_twins(&instance);
-        let renewal = self.instances.renew(&instance, &which, |id| look.failing(id));
-        self.looks.looked(look, &renewal.failed, Instant::now());
+        let renew = || {
+            let which = look.which().with_twins(&instance);
+            self.instances.renew(&instance, &which, |id| look.failing(id))
+        };
+        // Unwind safe: a renewal builds what it publishes by itself, and puts it in place at its end.
+        match catch_unwind(AssertUnwindSafe(renew)) {
+            Ok(renewal) => self.looks.looked(look, &renewal.failed, Instant::now()),
+            // A source of the embedder's, say. The panic hook has printed the panic by then.
+            Err(_payload) => tracing::error!(instance = %look.instance, "a renewal has panicked"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use mqtls::{
     InstanceId, InstanceSpec, Instances, SetSniConfig, Sha256,
 };
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use crate::support::{Identity, TestCa, provider};
 
@@ -23,6 +25,9 @@ struct Asked {
     directory: Directory,
     /// As `<instance>/<id>`.
     paths: Mutex<BTreeSet<String>>,
+    /// Whether to panic when it is asked for one of `evil`.
+    panics: AtomicBool,
+    panicked: Notify,
 }
 
 impl CertificateSource for Asked {
@@ -33,6 +38,10 @@ impl CertificateSource for Asked {
         password: Option<&Password>,
     ) -> Result<CertificateMaterial, SourceError> {
         self.paths.lock().unwrap().insert(format!("{instance}/{id}"));
+        if instance.as_str() == "evil" && self.panics.swap(false, Ordering::SeqCst) {
+            self.panicked.notify_one();
+            panic!("injected");
+        }
         self.directory.load(instance, id, password)
     }
 
@@ -66,7 +75,12 @@ impl Street {
             symlink("certificates", &open).unwrap();
         }
         let directory = Directory::open(open).unwrap();
-        let asked = Arc::new(Asked { directory, paths: Mutex::default() });
+        let asked = Arc::new(Asked {
+            directory,
+            paths: Mutex::default(),
+            panics: AtomicBool::new(false),
+            panicked: Notify::new(),
+        });
         let instances = Instances::new(provider(), Arc::clone(&asked));
         let events = instances.events();
         let ca = TestCa::root("server CA");
@@ -228,4 +242,17 @@ async fn a_folder_that_is_not_there_is_watched_for() {
     let street = Street::of(&["first"]);
     fs::remove_dir_all(&street.root).unwrap();
     assert!(street.instances.watch().is_ok());
+}
+
+#[tokio::test]
+async fn a_panic_of_the_source_ends_one_look_and_nothing_else() {
+    let mut street = Street::of(&["evil", "good"]);
+    let _watch = street.instances.watch().unwrap();
+    street.asked.panics.store(true, Ordering::SeqCst);
+    street.write("evil", "one");
+    street.asked.panicked.notified().await;
+    for tenant in ["good", "evil"] {
+        let next = street.write(tenant, "one");
+        street.serves(tenant, &next).await;
+    }
 }
