@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use cap_fs_ext::{DirExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
@@ -19,9 +19,10 @@ use crate::id::{CertificateId, InstanceId};
 /// `<root>/<instance>/<certificate id>` with the chain in `tls.crt` and the key in `tls.key`, as
 /// Kubernetes mounts a secret of type `kubernetes.io/tls`.
 ///
-/// Files are read anew at every load. Such a mount exchanges both files of a pair in one step, by a
+/// Files are read anew at every load, and so is where `<root>` leads: it may be a link, which is
+/// pointed to another folder. Such a mount exchanges both files of a pair in one step, by a
 /// link `..data` to a folder that has them: they are read from one and the same folder then, whatever
-/// is exchanged meanwhile. Symbolic links are followed where they are relative and do not
+/// is exchanged meanwhile. Symbolic links in an instance's folder are followed where they are relative and do not
 /// leave `<root>/<instance>` on their way; the file behind them must be a regular one of at most
 /// 1 MiB. Whoever writes into one instance's folder cannot point it into another's, not even by
 /// exchanging what is there while it is read.
@@ -31,7 +32,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the folder that holds one folder per instance.
+    /// Opens the folder that holds one folder per instance. A relative path is one of the current
+    /// directory at this moment.
     ///
     /// # Errors
     ///
@@ -39,7 +41,8 @@ impl Directory {
     pub fn open(root: impl AsRef<Path>) -> Result<Self, DirectoryError> {
         let given = root.as_ref();
         let failed = |source| DirectoryError { root: given.to_owned(), source };
-        let root = given.canonicalize().map_err(failed)?;
+        // Not where it leads now: what a link such as `current` leads to is exchanged as a whole.
+        let root = path::absolute(given).map_err(failed)?;
         if !fs::metadata(&root).map_err(failed)?.is_dir() {
             return Err(failed(io::ErrorKind::NotADirectory.into()));
         }

@@ -122,14 +122,26 @@ impl Street {
         next
     }
 
-    /// Waits until a tenant serves this under the id `one`.
-    async fn serves(&mut self, tenant: &str, expected: &Identity) {
+    /// Points the link behind which all is to a copy, and gives what it led to.
+    fn exchange(&mut self) -> PathBuf {
+        let next = copy(self, "exchanged", "good");
+        let [link, current] = ["new", "current"].map(|name| self.root.with_file_name(name));
+        symlink("exchanged", &link).unwrap();
+        fs::rename(link, current).unwrap();
+        std::mem::replace(&mut self.root, next)
+    }
+
+    /// Whether a tenant serves this under the id `one`.
+    fn is_served(&self, tenant: &str, expected: &Identity) -> bool {
         let instance = self.instances.get(&tenant.parse().unwrap()).unwrap();
-        let served = || {
-            let table = instance.sni().table().unwrap();
-            table.certificate(&"one".parse().unwrap()).unwrap().sha256()
-        };
-        while served() != Sha256::of(expected.end_entity()) {
+        let table = instance.sni().table().unwrap();
+        let served = table.certificate(&"one".parse().unwrap()).unwrap();
+        served.sha256() == Sha256::of(expected.end_entity())
+    }
+
+    /// Waits until it does.
+    async fn serves(&mut self, tenant: &str, expected: &Identity) {
+        while !self.is_served(tenant, expected) {
             self.told().await;
         }
     }
@@ -255,4 +267,60 @@ async fn a_panic_of_the_source_ends_one_look_and_nothing_else() {
         let next = street.write(tenant, "one");
         street.serves(tenant, &next).await;
     }
+}
+
+/// Puts a copy of the folder of certificates beside it, and gives where.
+fn copy(street: &Street, name: &str, tenant: &str) -> PathBuf {
+    let folder = street.outside(name);
+    fs::create_dir(folder.join(tenant)).unwrap();
+    for id in ["one.pem", "two.pem"] {
+        fs::copy(street.folder(tenant).join(id), folder.join(tenant).join(id)).unwrap();
+    }
+    folder
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_folder_that_takes_the_place_of_all_is_watched() {
+    let mut street = Street::of(&["good"]);
+    let _watch = street.instances.watch().unwrap();
+    for round in 0..2 {
+        let next = copy(&street, &format!("next-{round}"), "good");
+        let renewed = street.ca.server(&["localhost"]);
+        fs::write(next.join("good/one.pem"), renewed.pem()).unwrap();
+        let old = street.root.with_file_name(format!("old-{round}"));
+        fs::rename(&street.root, &old).unwrap();
+        fs::rename(&next, &street.root).unwrap();
+        street.serves("good", &renewed).await;
+        street.settle("good").await;
+        fs::write(old.join("good/stranger"), "").unwrap();
+        assert_eq!(street.renew("good").await, ["good/one"]);
+    }
+}
+
+#[test]
+fn a_link_to_all_is_followed_anew_at_each_load() {
+    let mut street = Street::behind("current", &["good"]);
+    street.exchange();
+    let renewed = street.write("good", "one");
+    let told = street.instances.reload();
+    let [(_, renewal)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(renewal.renewed, ["one".parse().unwrap()]);
+    assert!(street.is_served("good", &renewed));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn where_a_link_to_all_leads_elsewhere_that_is_watched_from_the_next_look_at_all() {
+    let mut street = Street::behind("current", &["good"]);
+    let _watch = street.instances.watch().unwrap();
+    street.settle("good").await;
+    let old = street.exchange();
+    let renewed = street.write("good", "one");
+    // A reason to look at all, as there is one each minute.
+    fs::write(old.join("a.stranger"), "").unwrap();
+    street.serves("good", &renewed).await;
+    street.settle("good").await;
+    fs::write(old.join("good/stranger"), "").unwrap();
+    assert_eq!(street.renew("good").await, ["good/one"]);
 }
