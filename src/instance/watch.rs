@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{self, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
@@ -20,7 +22,7 @@ use crate::causes::with_causes;
 /// [`Instances::watch`]. Dropping it waits for a renewal that is under way.
 #[must_use = "the folder is watched for as long as this is held"]
 pub struct Watch {
-    to_thread: Sender<Told>,
+    to_thread: SyncSender<Told>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -54,11 +56,13 @@ impl Instances {
         let root = self.source().folder().ok_or(WatchError::NoFolder)?;
         // As the system tells of what it holds.
         let root = path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        let (to_thread, told) = channel();
-        let mut folders = Folders::new(watcher(to_thread.clone())?, root.clone());
+        let (to_thread, told) = sync_channel(ROOM);
+        let lost = Arc::default();
+        let teller = Teller { to_thread: to_thread.clone(), lost: Arc::clone(&lost) };
+        let mut folders = Folders::new(watcher(teller)?, root.clone());
         folders.survey();
         let looks = Looks::new(root, Instant::now());
-        let attendant = Attendant { instances: self.clone(), folders, looks };
+        let attendant = Attendant { instances: self.clone(), folders, looks, lost };
         let thread = Builder::new().name("mqtls-watch".to_owned());
         let thread = thread.spawn(move || attendant.attend(&told)).map_err(WatchError::Thread)?;
         Ok(Watch { to_thread, thread: Some(thread) })
@@ -103,7 +107,25 @@ enum Told {
     Stop,
 }
 
-fn watcher(to_thread: Sender<Told>) -> Result<RecommendedWatcher, WatchError> {
+/// Tells the thread, which may be busy: what there is no room for is one "anything".
+struct Teller {
+    to_thread: SyncSender<Told>,
+    lost: Arc<AtomicBool>,
+}
+
+impl Teller {
+    /// Never waits: the thread itself waits at times for the one that calls this.
+    fn tell(&self, told: Told) {
+        if self.to_thread.try_send(told).is_err() {
+            self.lost.store(true, Ordering::SeqCst);
+            // Where there is room now, the thread may have looked at the flag before. Where there is
+            // still none it has something to take, and looks at the flag after that.
+            let _no_room_or_gone = self.to_thread.try_send(Told::Anything);
+        }
+    }
+}
+
+fn watcher(teller: Teller) -> Result<RecommendedWatcher, WatchError> {
     let tell = move |event: notify::Result<Event>| {
         let told = match event {
             Ok(event) if event.need_rescan() => Told::Anything,
@@ -116,7 +138,7 @@ fn watcher(to_thread: Sender<Told>) -> Result<RecommendedWatcher, WatchError> {
                 Told::Anything
             }
         };
-        let _gone = to_thread.send(told);
+        teller.tell(told);
     };
     // A link would let whoever writes into one instance's folder have any other one watched under a
     // name in his own, or the whole file system.
@@ -144,6 +166,8 @@ struct Attendant {
     instances: Instances,
     folders: Folders,
     looks: Looks,
+    /// Whether there was no room for something that was told.
+    lost: Arc<AtomicBool>,
 }
 
 impl Attendant {
@@ -161,6 +185,9 @@ impl Attendant {
                     Told::Anything => self.take_in_anything(),
                     Told::Stop => return,
                 }
+            }
+            if self.lost.swap(false, Ordering::SeqCst) {
+                self.take_in_anything();
             }
             let all = || {
                 // Before the looks, so that nothing changes unseen between the two.
@@ -202,6 +229,8 @@ impl Attendant {
     }
 }
 
+/// So much is kept of what is told.
+const ROOM: usize = 1024;
 /// How many changes are taken in before what is due is looked at.
 const AT_A_TIME: usize = 1000;
 
@@ -210,6 +239,22 @@ mod tests {
     use notify::event::{AccessKind, CreateKind, DataChange, MetadataKind, RemoveKind};
 
     use super::*;
+
+    #[test]
+    fn a_storm_of_changes_takes_no_more_room_than_there_is_and_loses_nothing() {
+        let (to_thread, told) = sync_channel(ROOM);
+        let teller = Teller { to_thread, lost: Arc::default() };
+        let tell = |times: usize| {
+            (0..times).for_each(|_| teller.tell(Told::Changed(Change::Other, vec![])));
+        };
+        tell(ROOM);
+        assert!(!teller.lost.load(Ordering::SeqCst));
+        tell(10 * ROOM);
+        assert!(teller.lost.swap(false, Ordering::SeqCst));
+        assert_eq!(told.try_iter().count(), ROOM);
+        tell(1);
+        assert!(!teller.lost.load(Ordering::SeqCst));
+    }
 
     #[test]
     fn an_event_says_what_has_become_of_its_paths() {
