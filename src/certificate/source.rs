@@ -10,7 +10,7 @@ use crate::id::{CertificateId, InstanceId};
 
 /// Finds the chain and key behind a certificate id, for one instance.
 ///
-/// Asked from [`SetSniConfig::apply`](crate::SetSniConfig::apply), from
+/// Asked by [`SetSniConfig`](crate::SetSniConfig), from
 /// [`Instances::reload`](crate::Instances::reload) and its like, and from
 /// [`Instances::watch`](crate::Instances::watch), from several threads at once; never in a handshake,
 /// so it may block. It is asked with the instance so that one tenant never serves another's key.
