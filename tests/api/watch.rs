@@ -151,14 +151,15 @@ impl Street {
         told.await.expect("an event").unwrap()
     }
 
-    /// Renews a tenant's certificate, and tells of what the source is asked until it is served: of
-    /// that alone where the system tells of the file. Of it is not where the look of each minute
-    /// finds it, which is one at all.
+    /// Renews a tenant's certificate, and tells which of the tenant's the source is asked for until it
+    /// is served: that one alone where the system tells of the file, and all where the look of each
+    /// minute finds it.
     async fn renew(&mut self, tenant: &str) -> Vec<String> {
         self.asked.paths.lock().unwrap().clear();
         let next = self.write(tenant, "one");
         self.serves(tenant, &next).await;
-        std::mem::take(&mut *self.asked.paths.lock().unwrap()).into_iter().collect()
+        let asked = std::mem::take(&mut *self.asked.paths.lock().unwrap());
+        asked.into_iter().filter(|path| path.starts_with(&format!("{tenant}/"))).collect()
     }
 
     /// Has a tenant's renewals told until there is nothing to tell of from before.
