@@ -222,6 +222,15 @@ impl Look {
         until.filter(|until| self.at < *until)
     }
 
+    /// Makes one of two of the same instance that are not begun.
+    pub(super) fn join(&mut self, later: Self) {
+        self.at = later.at;
+        self.whole = self.whole.max(later.whole);
+        for (id, patience) in later.certificates {
+            self.certificates.entry(id).or_insert(patience);
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.whole.is_none() && self.certificates.is_empty()
     }
@@ -492,6 +501,26 @@ mod tests {
         assert_eq!(street.fail(&["one", "two"]), [Failing::ForNow; 2]);
         street.pass(AGAIN);
         assert_eq!(street.looked_at(), ["a/one", "a/two"]);
+    }
+
+    #[test]
+    fn two_looks_that_wait_are_one_at_what_each_is_at_and_give_no_further_patience() {
+        let mut street = Street::new();
+        street.tell(Change::Other, "/root/a/one.pem");
+        street.pass(QUIET);
+        let mut look = street.due().remove(0);
+        street.pass(PATIENCE);
+        street.tell(Change::Other, "/root/a/one.pem");
+        street.tell(Change::Other, "/root/a/two.pem");
+        street.pass(QUIET);
+        look.join(street.due().remove(0));
+        let ids = ["one", "two"].map(|id| id.parse().unwrap());
+        assert_eq!(look.which(), Which::Only(ids.clone().into()));
+        assert_eq!(ids.map(|id| look.failing(&id)), [Failing::ForGood, Failing::ForNow]);
+        street.tell(Change::Other, "/root/a");
+        street.pass(QUIET);
+        look.join(street.due().remove(0));
+        assert_eq!(look.which(), Which::All);
     }
 
     #[test]

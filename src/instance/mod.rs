@@ -13,6 +13,7 @@ mod folders;
 mod handshake;
 mod instances;
 mod listing;
+mod lookers;
 mod looks;
 mod own_handshake;
 mod publication;

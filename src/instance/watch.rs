@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{self, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,15 +14,16 @@ use notify::{Config, Event, EventKind, RecommendedWatcher, Watcher};
 
 use super::folders::Folders;
 use super::instances::Instances;
-use super::looks::{Change, Look, Looks};
+use super::lookers::Lookers;
+use super::looks::{Change, Looks};
 use crate::causes::with_causes;
 
 /// Watches the folder of a set's certificates for as long as it lives; made by
-/// [`Instances::watch`]. Dropping it waits for a renewal that is under way.
+/// [`Instances::watch`]. Dropping it waits for renewals that are under way.
 #[must_use = "the folder is watched for as long as this is held"]
 pub struct Watch {
     to_thread: SyncSender<Told>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Instances {
@@ -44,7 +44,10 @@ impl Instances {
     ///
     /// A panic of the source ends that look and is logged.
     ///
-    /// Runs on a thread of its own. It holds the set: drop the [`Watch`] to end it.
+    /// Looks at up to four instances at once, so that one whose certificates are slow to load holds up
+    /// no other.
+    ///
+    /// Runs on threads of its own. It holds the set: drop the [`Watch`] to end it.
     ///
     /// # Errors
     ///
@@ -62,17 +65,24 @@ impl Instances {
         let mut folders = Folders::new(watcher(teller)?, root.clone());
         folders.survey();
         let looks = Looks::new(root, Instant::now());
-        let attendant = Attendant { instances: self.clone(), folders, looks, lost };
+        let wake = to_thread.clone();
+        let wake = move || {
+            // Where there is no room it has something to take, and asks what is done behind that.
+            let _no_room_or_gone = wake.try_send(Told::Looked);
+        };
+        let (lookers, mut threads) = Lookers::begin(self, wake).map_err(WatchError::Thread)?;
+        let attendant = Attendant { instances: self.clone(), folders, looks, lookers, lost };
         let thread = Builder::new().name("mqtls-watch".to_owned());
         let thread = thread.spawn(move || attendant.attend(&told)).map_err(WatchError::Thread)?;
-        Ok(Watch { to_thread, thread: Some(thread) })
+        threads.push(thread);
+        Ok(Watch { to_thread, threads })
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         let _gone_already = self.to_thread.send(Told::Stop);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
     }
@@ -104,6 +114,8 @@ enum Told {
     Changed(Change, Vec<PathBuf>),
     /// The system has lost count.
     Anything,
+    /// A look is done.
+    Looked,
     Stop,
 }
 
@@ -166,6 +178,7 @@ struct Attendant {
     instances: Instances,
     folders: Folders,
     looks: Looks,
+    lookers: Lookers,
     /// Whether there was no room for something that was told.
     lost: Arc<AtomicBool>,
 }
@@ -183,8 +196,12 @@ impl Attendant {
                 match told {
                     Told::Changed(change, paths) => self.take_in(change, &paths),
                     Told::Anything => self.take_in_anything(),
+                    Told::Looked => {}
                     Told::Stop => return,
                 }
+            }
+            while let Some((look, failed)) = self.lookers.take_looked() {
+                self.looks.looked(&look, &failed, Instant::now());
             }
             if self.lost.swap(false, Ordering::SeqCst) {
                 self.take_in_anything();
@@ -195,8 +212,9 @@ impl Attendant {
                 self.instances.all().iter().map(|it| it.id().clone()).collect()
             };
             for look in self.looks.take_due(Instant::now(), all) {
-                self.look(&look);
+                self.lookers.put(look);
             }
+            self.lookers.proceed();
         }
     }
 
@@ -212,20 +230,6 @@ impl Attendant {
     fn take_in_anything(&mut self) {
         self.folders.tell_anything();
         self.looks.tell_anything(Instant::now());
-    }
-
-    fn look(&mut self, look: &Look) {
-        let Some(instance) = self.instances.get(&look.instance) else { return };
-        let renew = || {
-            let which = look.which().with_twins(&instance);
-            self.instances.renew(&instance, &which, |id| look.failing(id))
-        };
-        // Unwind safe: a renewal builds what it publishes by itself, and puts it in place at its end.
-        match catch_unwind(AssertUnwindSafe(renew)) {
-            Ok(renewal) => self.looks.looked(look, &renewal.failed, Instant::now()),
-            // A source of the embedder's, say. The panic hook has printed the panic by then.
-            Err(_payload) => tracing::error!(instance = %look.instance, "a renewal has panicked"),
-        }
     }
 }
 

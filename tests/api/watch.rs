@@ -28,6 +28,9 @@ struct Asked {
     /// Whether to panic when it is asked for one of `evil`.
     panics: AtomicBool,
     panicked: Notify,
+    /// Held while those of `slow` are not to be had.
+    slow: Mutex<()>,
+    begun: Notify,
 }
 
 impl CertificateSource for Asked {
@@ -41,6 +44,10 @@ impl CertificateSource for Asked {
         if instance.as_str() == "evil" && self.panics.swap(false, Ordering::SeqCst) {
             self.panicked.notify_one();
             panic!("injected");
+        }
+        if instance.as_str() == "slow" {
+            self.begun.notify_one();
+            drop(self.slow.lock().unwrap());
         }
         self.directory.load(instance, id, password)
     }
@@ -80,6 +87,8 @@ impl Street {
             paths: Mutex::default(),
             panics: AtomicBool::new(false),
             panicked: Notify::new(),
+            slow: Mutex::default(),
+            begun: Notify::new(),
         });
         let instances = Instances::new(provider(), Arc::clone(&asked));
         let events = instances.events();
@@ -324,4 +333,27 @@ async fn where_a_link_to_all_leads_elsewhere_that_is_watched_from_the_next_look_
     street.settle("good").await;
     fs::write(old.join("good/stranger"), "").unwrap();
     assert_eq!(street.renew("good").await, ["good/one"]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "it is what the source waits for on its own thread")]
+async fn a_tenant_that_is_slow_holds_up_nobody_but_itself() {
+    let mut street = Street::of(&["slow", "a", "z"]);
+    let _watch = street.instances.watch().unwrap();
+    let asked = Arc::clone(&street.asked);
+    // What was begun while it moved in is over.
+    asked.begun.notify_one();
+    asked.begun.notified().await;
+    let held = asked.slow.lock().unwrap();
+    street.write("slow", "one");
+    asked.begun.notified().await;
+    let mut last = None;
+    for tenant in ["a", "z", "a", "z", "a", "z"] {
+        // It waits for the look that is under way, and takes no further thread.
+        last = Some(street.write("slow", "one"));
+        assert_eq!(street.renew(tenant).await, [format!("{tenant}/one")]);
+    }
+    drop(held);
+    street.serves("slow", &last.unwrap()).await;
 }
