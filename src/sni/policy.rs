@@ -158,8 +158,10 @@ impl Terms {
     }
 
     fn is_endpoint(&self, asked: &str) -> bool {
-        let asked = canonical(asked);
-        self.endpoints.iter().any(|endpoint| endpoint.as_str() == asked)
+        !self.endpoints.is_empty() && {
+            let asked = canonical(asked);
+            self.endpoints.iter().any(|endpoint| endpoint.as_str() == asked)
+        }
     }
 
     /// Whether no less specific rule is asked where one has nothing for this reason.
