@@ -790,3 +790,62 @@ proptest! {
         prop_assert_eq!(verdicts, expected_verdicts(&rules, answer, said, &schemes));
     }
 }
+
+/// A name at random of so many labels, so short that some of a thousand are met by each rule.
+fn random_host(dice: &mut Dice) -> String {
+    let labels = 2 + dice.roll(3);
+    let label = |dice: &mut Dice| (*dice.pick(&["a", "b", "c", "d", "e", "f"])).to_owned();
+    (0..labels).map(|_| label(dice)).collect::<Vec<_>>().join(".")
+}
+
+#[tokio::test]
+async fn h05_on_the_shared_listener_a_thousand_random_names_are_answered_as_it_is_told() {
+    let mut house = House::of(|spec| sharing(spec, &["one.test"]));
+    house.door.acceptor = Acceptor::shared(&house.door.instances);
+    let mut dice = Dice::seeded(11);
+    let mut entries = BTreeMap::new();
+    while entries.len() < 60 {
+        let wildcard = if dice.roll(3) == 0 { "*." } else { "" };
+        let name = format!("{wildcard}{}", random_host(&mut dice));
+        entries.insert(name.parse::<NamePattern>().unwrap(), *dice.pick(&["A", "B", "W", "rsa"]));
+    }
+    let config: Vec<_> = entries.iter().map(|(name, id)| format!("{name}#{id}")).collect();
+    house.door.set_sni("D", &config.join(";")).unwrap();
+    let instance = &house.door.instance;
+    let listed: BTreeMap<_, _> = instance
+        .certificates()
+        .into_iter()
+        .map(|it| (it.pattern, it.certificate_id.to_string()))
+        .collect();
+    let expected = entries.iter().map(|(name, id)| (Some(name.clone()), (*id).to_owned()));
+    assert_eq!(listed, expected.chain([(None, "D".to_owned())]).collect(), "all, and no more");
+
+    let schemes = [P256, PSS];
+    let suites: Vec<_> = provider().cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
+    let mut met = [0; 3];
+    for _ in 0..1000 {
+        let name = random_host(&mut dice);
+        let config = client_speaking(&[&TLS13], with_schemes(provider(), &schemes), None);
+        let visit = Box::pin(house.door.visit(config, &name)).await;
+        let route = house.door.instances.route(&name, &schemes, &suites);
+        let explained = instance.sni().explain(Some(&name), &schemes, &suites).unwrap();
+        let answer = explained.answer.unwrap();
+        met[answer.rule as usize] += 1;
+        if answer.rule == Rule::Default {
+            // As if it had been led here; nobody leads it here.
+            assert!(route.is_none(), "{name}");
+            assert_eq!(visit.client.unwrap_err(), Some(UNRECOGNIZED), "{name}");
+            continue;
+        }
+        assert!(Arc::ptr_eq(route.unwrap().instance(), instance), "{name}");
+        let shown = house.id_of(visit.shown().as_ref());
+        assert_eq!(shown, answer.certificate_id.as_str(), "{name}");
+        let host: HostName = name.parse().unwrap();
+        let exact = NamePattern::Exact(host.clone());
+        let covering = |it: &&NamePattern| **it != exact && it.covers(&host);
+        let pattern = Some(&exact).filter(|it| entries.contains_key(it));
+        let pattern = pattern.or_else(|| entries.keys().find(covering)).unwrap();
+        assert_eq!(listed[&Some(pattern.clone())], shown, "{name}");
+    }
+    assert!(met.iter().all(|times| *times > 50), "each rule is met: {met:?}");
+}
