@@ -15,8 +15,8 @@ use rustls::version::{TLS12, TLS13};
 use door::Door;
 use draft::Draft;
 use fleet::{Device, Fleet};
-use house::{House, apart};
-use reading::{Facts, Record, Sealed, SealedCa, written};
+use house::House;
+use reading::{Facts, Record, Sealed, SealedCa, Text, written};
 use visitor::Visitor;
 
 /// What became of a ticket, at the door of the session that is in it.
@@ -81,10 +81,10 @@ impl World {
         let mut earlier = visitors();
         for (at, visitor) in earlier.iter_mut().filter(|(_, visitor)| visitor.device.is_some()) {
             let plain = visitor.plain(&houses[*at].door);
-            let (_, found) = Sealed::find(plain).unwrap();
+            let found = Sealed::of(plain).unwrap();
             houses[*at].once.extend(found.words());
             houses[*at].records_once.extend(found.device.map(|device| device.record));
-            sealed.push(apart(plain).1.to_vec());
+            sealed.push(Text::find(plain).unwrap().binding.to_vec());
         }
         for house in &houses {
             house.door.close_and_open(&fleet, &devices[5], &devices[1]);
@@ -93,10 +93,10 @@ impl World {
         for (at, visitor) in &mut visitors {
             let house = &mut houses[*at];
             let plain = visitor.plain(&house.door).to_vec();
-            let (_, found) = Sealed::find(&plain).unwrap();
+            let found = Sealed::of(&plain).unwrap();
             house.facts.learn(&found, visitor.certificate(), visitor.over());
             house.check_genuine(&plain, visitor, &fleet);
-            sealed.push(apart(&plain).1.to_vec());
+            sealed.push(Text::find(&plain).unwrap().binding.to_vec());
             house.good = plain;
         }
         let mut world = Self { fleet, houses, visitors, sealed, pieces: vec![] };
@@ -162,23 +162,23 @@ impl World {
         let count = self.visitors.len();
         let (at, visitor) = &mut self.visitors[visitor % count];
         let plain = visitor.plain(&self.houses[*at].door).to_vec();
-        let (session, own) = apart(&plain);
+        let own = Text::find(&plain).unwrap();
         let sealed = match sealed.checked_sub(1) {
-            None => own,
+            None => own.binding,
             Some(other) => &self.sealed[other % self.sealed.len()],
         };
-        let mut draft = Draft::of(session, sealed, visitor.certificate());
+        let mut draft = Draft::of(&own, sealed, visitor.certificate());
         draft.edit(edits, &self.pieces);
         let plain = draft.plain();
         let [first, second] = self.houses.each_ref().map(|house| house.open(&plain, &self.fleet));
         assert!(first.is_none() || second.is_none(), "two doors open the same ticket");
-        let Some(sealed) = (if *at == 0 { first } else { second }) else {
+        let Some(opened) = (if *at == 0 { first } else { second }) else {
             return Outcome::Declined;
         };
-        if !visitor.can_offer(&plain) {
+        if !visitor.can_offer(&opened.session) {
             return Outcome::Unused;
         }
-        self.houses[*at].admit(visitor, &plain, &sealed, &self.fleet)
+        self.houses[*at].admit(visitor, &plain, &opened, &self.fleet)
     }
 }
 

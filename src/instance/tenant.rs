@@ -21,7 +21,7 @@ use crate::id::{AccountId, CertificateId, InstanceId, Region};
 use crate::name::{HostName, NamePattern};
 use crate::sni::{SniPublisher, SniResolver, StillHeld, Terms};
 use crate::trust::{
-    BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Ended, LiveChange, Sealing,
+    BindingTicketer, CaRegistry, ClientAuth, DeviceVerifier, Ended, LiveChange, NoSessions, Sealing,
 };
 
 /// One MQTT instance (a tenant): its certificates, its CAs, and the TLS configuration that asks
@@ -85,6 +85,7 @@ impl Instance {
         if let Some(sealing) = sealing {
             config.send_tls13_tickets = sealing.per_handshake;
             config.max_tls13_tickets = sealing.per_handshake;
+            config.session_storage = Arc::new(NoSessions::new(Arc::clone(&trust)));
             let (registry, clock) = (Arc::clone(&trust), Arc::clone(&clock));
             let ticketer = BindingTicketer::new(sealing, registry, spec.client_auth, clock);
             config.ticketer = Arc::new(ticketer);

@@ -1,7 +1,7 @@
-//! What a ticket says beside rustls' own part, in octets.
+//! What a ticket says that a session rests on, in octets.
 
 /// What the session in a ticket rests on, sealed with it, so that nobody but us can have written
-/// it.
+/// it. Every ticket since the last full handshake says the same.
 ///
 /// Borrowed from what is sealed, or from the octets in which it was found: neither way copies.
 /// What is read is well formed, and no more: whether it still holds is for others to say.
@@ -10,6 +10,8 @@ pub(super) struct Binding<'a> {
     pub(super) incarnation: Incarnation,
     /// When the last full handshake took place, in seconds since 1970.
     pub(super) full_at: u64,
+    /// Whether it was one of TLS 1.2.
+    pub(super) is_tls12: bool,
     /// `None` for a client that showed no certificate.
     pub(super) device: Option<BoundDevice<'a>>,
 }
@@ -47,30 +49,12 @@ pub(super) enum BoundCa<'a> {
 }
 
 impl<'a> Binding<'a> {
-    /// A ticket's plain text with this binding behind it. At the end, so that whoever opens it cuts
-    /// it off and copies nothing. `None` where a part is longer than anything that was verified.
-    pub(super) fn append_to(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let mut octets = Vec::with_capacity(plain.len() + USUAL_LENGTH);
-        octets.extend_from_slice(plain);
-        self.write(&mut octets)?;
-        let length = u16::try_from(octets.len().checked_sub(plain.len())?).ok()?;
-        octets.extend_from_slice(&length.to_be_bytes());
-        Some(octets)
-    }
-
-    /// How long the part before the binding is, and the binding. `None` where there is none that
-    /// [`append_to`](Self::append_to) has written.
-    pub(super) fn find(octets: &'a [u8]) -> Option<(usize, Self)> {
-        let (before, length) = octets.split_last_chunk()?;
-        let length = usize::from(u16::from_be_bytes(*length));
-        let (plain, binding) = before.split_at_checked(before.len().checked_sub(length)?)?;
-        Some((plain.len(), Self::read(binding)?))
-    }
-
-    fn write(&self, octets: &mut Vec<u8>) -> Option<()> {
+    /// Writes it behind what is there. `None` where a part is longer than anything that was verified.
+    pub(super) fn write(&self, octets: &mut Vec<u8>) -> Option<()> {
         let path = self.device.as_ref().map_or(0, |device| device.path.len());
         let length = u8::try_from(path).ok().filter(|length| *length <= MAX_PATH)?;
-        octets.push(VERSION << 4 | length);
+        let version = if self.is_tls12 { VERSION_TLS12 } else { VERSION_TLS13 };
+        octets.push(version << 4 | length);
         octets.extend_from_slice(&self.incarnation.0);
         write_time(octets, self.full_at)?;
         match &self.device {
@@ -79,12 +63,15 @@ impl<'a> Binding<'a> {
         }
     }
 
-    fn read(octets: &'a [u8]) -> Option<Self> {
+    /// What these octets say. `None` where they are none that [`write`](Self::write) has written.
+    pub(super) fn read(octets: &'a [u8]) -> Option<Self> {
         let mut rest = Reader(octets);
         let first = rest.octet()?;
-        if first >> 4 != VERSION {
-            return None;
-        }
+        let is_tls12 = match first >> 4 {
+            VERSION_TLS12 => true,
+            VERSION_TLS13 => false,
+            _ => return None,
+        };
         let incarnation = Incarnation(*rest.array()?);
         let full_at = rest.time()?;
         let device = match first & 0x0f {
@@ -92,7 +79,7 @@ impl<'a> Binding<'a> {
             length @ 1..=MAX_PATH => Some(BoundDevice::read(&mut rest, length)?),
             _ => return None,
         };
-        rest.0.is_empty().then_some(Self { incarnation, full_at, device })
+        rest.0.is_empty().then_some(Self { incarnation, full_at, is_tls12, device })
     }
 }
 
@@ -226,8 +213,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Of the format. A ticket in another one is declined.
-const VERSION: u8 = 3;
+/// Of the format, which is that of a session of this version of TLS. A ticket in another one is declined.
+const VERSION_TLS12: u8 = 4;
+const VERSION_TLS13: u8 = 5;
 
 /// Under the serial number of the certificate on the path.
 const REGISTERED: u8 = 0;
@@ -241,8 +229,6 @@ const UNREGISTERED: u8 = REGISTERED_ELSEWHERE + SERIAL_LENGTHS;
 const SERIAL_LENGTHS: u8 = 65;
 /// An anchor above the eight intermediates that are looked at.
 const MAX_PATH: u8 = 9;
-/// Of a binding with two registered CAs, so that the usual one grows nothing.
-const USUAL_LENGTH: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -276,15 +262,13 @@ mod tests {
         0..1_u64 << 40
     }
 
-    const PLAIN: &[u8] = b"some plain text";
-
     fn device(cas: &[Ca], (order, word): (u64, u64), not_after: u64) -> Option<BoundDevice<'_>> {
         let path: Vec<_> = cas.iter().map(bound).collect();
         (!path.is_empty()).then_some(BoundDevice { order, word, not_after, path })
     }
 
     fn binding(device: Option<BoundDevice<'_>>) -> Binding<'_> {
-        Binding { incarnation: Incarnation([7; 8]), full_at: 1, device }
+        Binding { incarnation: Incarnation([7; 8]), full_at: 1, is_tls12: true, device }
     }
 
     fn octets(binding: &Binding<'_>) -> Vec<u8> {
@@ -304,14 +288,14 @@ mod tests {
             full_at in time(),
             cas in cas(),
             not_after in time(),
-            plain in part(400),
             record: (u64, u64),
+            is_tls12: bool,
         ) {
             let device = device(&cas, record, not_after);
-            let binding = Binding { incarnation: Incarnation(incarnation), full_at, device };
-            let sealed = binding.append_to(&plain).unwrap();
-            prop_assert_eq!(&sealed[..plain.len()], &plain);
-            prop_assert_eq!(Binding::find(&sealed), Some((plain.len(), binding)));
+            let incarnation = Incarnation(incarnation);
+            let binding = Binding { incarnation, full_at, is_tls12, device };
+            let octets = octets(&binding);
+            prop_assert_eq!(read(&octets), Some(binding));
         }
 
         #[test]
@@ -345,19 +329,18 @@ mod tests {
 
         #[test]
         fn nothing_makes_it_panic(octets in part(300)) {
-            let _read = Binding::find(&octets);
+            let _read = read(&octets);
         }
     }
 
     #[test]
-    fn a_length_beyond_what_there_is_finds_nothing() {
-        let anonymous = binding(None);
-        let sealed = anonymous.append_to(b"plain").unwrap();
-        assert_eq!(Binding::find(&sealed), Some((5, anonymous)));
-        assert_eq!(Binding::find(&sealed[5..]).map(|(plain, _)| plain), Some(0));
-        assert_eq!(Binding::find(&sealed[6..]), None);
-        assert_eq!(Binding::find(&[0]), None);
-        assert_eq!(Binding::find(&[]), None);
+    fn another_version_is_not_read() {
+        let mut octets = octets(&binding(None));
+        for version in 0..16 {
+            octets[0] = version << 4;
+            let expected = [VERSION_TLS12, VERSION_TLS13].contains(&version);
+            assert_eq!(read(&octets).is_some(), expected, "{version}");
+        }
     }
 
     fn registered(shown: Option<&[u8]>) -> BoundCa<'_> {
@@ -365,7 +348,9 @@ mod tests {
     }
 
     fn with(not_after: u64, path: Vec<BoundCa<'_>>) -> Option<Vec<u8>> {
-        binding(Some(BoundDevice { order: 1, word: 1, not_after, path })).append_to(PLAIN)
+        let mut octets = vec![];
+        let device = BoundDevice { order: 1, word: 1, not_after, path };
+        binding(Some(device)).write(&mut octets).map(|()| octets)
     }
 
     #[test]
@@ -377,12 +362,9 @@ mod tests {
         assert_eq!(with_path(vec![good.clone(); 10]), None);
         assert_eq!(with_path(vec![]), None);
         assert_eq!(with_path(vec![registered(Some(&short))]), None);
-        for (serial, subject, key) in [
-            (&short[..], &[7][..], &[7][..]),
-            (&[7], &long, &[7]),
-            (&[7], &[7], &long),
-            (&[7], &long[1..], &long[1..]),
-        ] {
+        for (serial, subject, key) in
+            [(&short[..], &[7][..], &[7][..]), (&[7], &long, &[7]), (&[7], &[7], &long)]
+        {
             let ca = BoundCa::Unregistered { serial, subject, key, word: 1 };
             assert_eq!(with_path(vec![ca]), None);
         }

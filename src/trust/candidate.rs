@@ -6,11 +6,12 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::authority::SeenRecord;
-use super::binding::{Binding, BoundCa, BoundDevice, Incarnation};
+use super::binding::{Binding, BoundCa, BoundDevice};
 use super::declined::Declined;
 use super::device::Device;
 use super::devices::{DeviceStanding, SeenDevice};
 use super::index::Standing;
+use super::plain_text::PlainText;
 use super::refusal::Refusal;
 use super::registry::CaRegistry;
 use super::state::Word;
@@ -23,9 +24,20 @@ use crate::certificate::{CaIdentity, SerialNumber};
 /// handshake was resumed, from a session that holds the same certificate.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    /// What is sealed behind rustls' part.
-    sealed: Vec<u8>,
+    /// The octets that say it.
+    binding: Vec<u8>,
     device: Option<CandidateDevice>,
+    is_tls12: bool,
+    /// How many seconds after the full handshake the ticket was issued, and came back.
+    issued: u32,
+    back: u32,
+}
+
+/// When a ticket came back.
+pub(super) struct Back {
+    pub(super) now: UnixTime,
+    /// How many seconds ago the full handshake was.
+    pub(super) since_full: u32,
 }
 
 #[derive(Debug)]
@@ -36,25 +48,45 @@ struct CandidateDevice {
 }
 
 impl Candidate {
-    /// What a ticket says with this plain text, of which the first octets are rustls' part, and
-    /// that part. `check` looks at it first, and tells the time.
+    /// What a ticket says with this plain text, and rustls' part of it. `check` looks at it first, and
+    /// tells the time.
     pub(super) fn recall(
-        mut plain: Vec<u8>,
-        check: impl FnOnce(&Binding<'_>) -> Result<UnixTime, Declined>,
+        plain: &[u8],
+        check: impl FnOnce(&Binding<'_>) -> Result<Back, Declined>,
         registry: &CaRegistry,
     ) -> Result<(Vec<u8>, Self), Declined> {
-        let (length, binding) = Binding::find(&plain).ok_or(Declined::Unreadable)?;
-        let now = check(&binding)?;
+        let plain = PlainText::read(plain).ok_or(Declined::Unreadable)?;
+        let binding = Binding::read(plain.binding).ok_or(Declined::Unreadable)?;
+        let Back { now, since_full } = check(&binding)?;
         let recall = |device| CandidateDevice::recall(device, registry, now);
-        let device = binding.device.as_ref().map(recall).transpose()?;
-        let sealed = plain.split_off(length);
-        Ok((plain, Self { sealed, device }))
+        let candidate = Self {
+            device: binding.device.as_ref().map(recall).transpose()?,
+            is_tls12: binding.is_tls12,
+            binding: plain.binding.to_vec(),
+            issued: plain.issued,
+            back: since_full,
+        };
+        let session = plain.session(candidate.certificate()).ok_or(Declined::Unreadable)?;
+        Ok((session, candidate))
     }
 
-    /// A session's plain text with the same behind it: what the next ticket of the lineage says, with
-    /// the time of the full handshake that it goes back to.
-    pub(super) fn append_to(&self, plain: &[u8]) -> Vec<u8> {
-        [plain, &self.sealed].concat()
+    fn certificate(&self) -> Option<&[u8]> {
+        self.device.as_ref().map(|device| &**device.seen.record.certificate())
+    }
+
+    /// Whether it is a ticket of TLS 1.2 that was issued fewer seconds ago than this.
+    pub(super) fn is_kept_for(&self, seconds: u32) -> bool {
+        let age = self.back.checked_sub(self.issued);
+        self.is_tls12 && age.is_some_and(|age| age < seconds)
+    }
+
+    /// What the next ticket of the lineage says, with the time of the full handshake that it goes back
+    /// to, for this part of rustls'.
+    pub(super) fn seal(&self, session: &[u8]) -> Option<Vec<u8>> {
+        PlainText::write(session, self.certificate(), self.back, |octets| {
+            octets.extend_from_slice(&self.binding);
+            Some(())
+        })
     }
 
     /// Whose connection a resumed handshake has led to, in which rustls restored `shown` as the
@@ -111,11 +143,18 @@ impl Verdict {
     /// The words are those that the verifier saw: with the present ones, a CA that was deactivated
     /// and activated since would leave the ticket good. A device that is new is named by the record
     /// that the gate will make of it; where it makes none, the ticket is of no use.
-    pub(super) fn bind(&self, incarnation: Incarnation, full_at: u64) -> Binding<'_> {
+    pub(super) fn bind(&self) -> BoundDevice<'_> {
         let (order, word) = self.standing.bind();
         let path = self.path.iter().map(PathCa::bind).collect();
-        let device = BoundDevice { order, word, not_after: self.not_after.as_secs(), path };
-        Binding { incarnation, full_at, device: Some(device) }
+        BoundDevice { order, word, not_after: self.not_after.as_secs(), path }
+    }
+
+    /// The device's certificate as the record holds it that a ticket names.
+    pub(super) fn recorded_certificate(&self) -> &[u8] {
+        match &self.standing {
+            DeviceStanding::Recorded(seen) => seen.record.certificate(),
+            DeviceStanding::New { .. } => self.device.certificate(),
+        }
     }
 }
 

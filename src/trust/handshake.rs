@@ -48,6 +48,15 @@ pub(super) fn note_candidate(registry: &CaRegistry, candidate: Option<Candidate>
     let _unobserved = of(registry, |handshake| handshake.claims.candidate = candidate);
 }
 
+/// Keeps that the handshake is one of TLS 1.2 and goes on as a full one, where somebody observes it.
+/// What a ticket claimed there is void.
+pub(super) fn note_full_tls12(registry: &CaRegistry) {
+    let _unobserved = of(registry, |handshake| {
+        handshake.claims.candidate = None;
+        handshake.is_full_tls12 = true;
+    });
+}
+
 /// How many tickets were offered, with one more; `None` where nobody observes the handshake.
 pub(super) fn count_ticket(registry: &CaRegistry) -> Option<u32> {
     of(registry, |handshake| {
@@ -56,15 +65,19 @@ pub(super) fn count_ticket(registry: &CaRegistry) -> Option<u32> {
     })
 }
 
-/// Shows what is known of the client; `None` where nobody observes the handshake.
-pub(super) fn with_known<R>(registry: &CaRegistry, look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
+/// Shows what is known of the client, and of the handshake; `None` where nobody observes it.
+pub(super) fn with_known<R>(
+    registry: &CaRegistry,
+    look: impl FnOnce(Known<'_>, IsFullTls12) -> R,
+) -> Option<R> {
     of(registry, |handshake| {
-        look(match (&handshake.claims.finding, &handshake.claims.candidate) {
+        let known = match (&handshake.claims.finding, &handshake.claims.candidate) {
             (Some(Ok(verdict)), _) => Known::Believed(verdict),
             (Some(Err(_)), _) => Known::Refused,
             (None, Some(candidate)) => Known::Claimed(candidate),
             (None, None) => Known::Nothing,
-        })
+        };
+        look(known, IsFullTls12(handshake.is_full_tls12))
     })
 }
 
@@ -90,6 +103,10 @@ pub(super) enum Known<'a> {
     Nothing,
 }
 
+/// Whether a handshake is known to be a full one of TLS 1.2.
+#[derive(Clone, Copy)]
+pub(super) struct IsFullTls12(pub(super) bool);
+
 /// One handshake, and what is found in it.
 pub(crate) struct Observed(Option<Box<UnderWay>>);
 
@@ -101,14 +118,19 @@ struct UnderWay {
     claims: Claims,
     /// How many tickets were offered.
     tickets: u32,
+    is_full_tls12: bool,
 }
 
 impl Observed {
     /// A handshake that begins now.
     pub(crate) fn begin(registry: Arc<CaRegistry>) -> Self {
-        let (claims, tickets) = (Claims::default(), 0);
-        let handshake = UnderWay { registry, moment: Moment::now(), claims, tickets };
-        Self(Some(Box::new(handshake)))
+        Self(Some(Box::new(UnderWay {
+            registry,
+            moment: Moment::now(),
+            claims: Claims::default(),
+            tickets: 0,
+            is_full_tls12: false,
+        })))
     }
 
     /// Runs the handshake.

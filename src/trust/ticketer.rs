@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use rustls::server::ProducesTickets;
 use rustls::time_provider::TimeProvider;
-use rustls_pki_types::UnixTime;
 
 use super::binding::Binding;
-use super::candidate::Candidate;
+use super::candidate::{Back, Candidate};
 use super::declined::Declined;
-use super::handshake::{self, Known};
+use super::handshake::{self, IsFullTls12, Known};
+use super::plain_text::PlainText;
 use super::registry::CaRegistry;
 use super::resumption::Sealing;
+use super::verdict::Verdict;
 use super::verifier::ClientAuth;
 
 /// Seals what a session rests on into its ticket, and declines a ticket of which something no
@@ -39,18 +40,25 @@ impl BindingTicketer {
         Self { sealing, registry, client_auth, clock }
     }
 
-    /// A session's plain text with what it rests on behind it.
-    fn bind(&self, plain: &[u8], known: Known<'_>) -> Option<Vec<u8>> {
-        let incarnation = self.sealing.incarnation;
-        match known {
-            Known::Refused => None,
-            Known::Believed(verdict) => verdict.bind(incarnation, self.now()?).append_to(plain),
-            Known::Claimed(candidate) => Some(candidate.append_to(plain)),
-            Known::Nothing if self.client_auth == ClientAuth::Required => None,
-            Known::Nothing => {
-                Binding { incarnation, full_at: self.now()?, device: None }.append_to(plain)
-            }
-        }
+    /// What a ticket says for this part of rustls'.
+    fn seal(
+        &self,
+        session: &[u8],
+        known: Known<'_>,
+        IsFullTls12(is_tls12): IsFullTls12,
+    ) -> Option<Vec<u8>> {
+        let verdict = match known {
+            Known::Claimed(candidate) => return candidate.seal(session),
+            Known::Refused => return None,
+            Known::Believed(verdict) => Some(verdict),
+            Known::Nothing if self.client_auth == ClientAuth::Required => return None,
+            Known::Nothing => None,
+        };
+        let (incarnation, full_at) = (self.sealing.incarnation, self.now()?);
+        let device = verdict.map(Verdict::bind);
+        let binding = Binding { incarnation, full_at, is_tls12, device };
+        let certificate = verdict.map(Verdict::recorded_certificate);
+        PlainText::write(session, certificate, 0, |octets| binding.write(octets))
     }
 
     /// Opens a ticket: rustls' part of it, and what stands behind that.
@@ -65,26 +73,37 @@ impl BindingTicketer {
             return Err(Declined::TooLarge);
         }
         let plain = self.sealing.inner.decrypt(ticket).ok_or(Declined::Sealed)?;
-        Candidate::recall(plain, |binding| self.check(binding), &self.registry)
+        Candidate::recall(&plain, |binding| self.check(binding), &self.registry)
     }
 
     /// Whether a ticket is this instance's, and from a time that counts; and the time.
-    fn check(&self, binding: &Binding<'_>) -> Result<UnixTime, Declined> {
+    fn check(&self, binding: &Binding<'_>) -> Result<Back, Declined> {
         if binding.incarnation != self.sealing.incarnation {
             return Err(Declined::OtherInstance);
         }
-        let time = self.clock.current_time().ok_or(Declined::NoTime)?;
-        let now = time.as_secs();
+        let now = self.clock.current_time().ok_or(Declined::NoTime)?;
         // What was valid at the full handshake may not have been before it.
-        let age = now.checked_sub(binding.full_at).ok_or(Declined::ClockSetBack)?;
+        let age = now.as_secs().checked_sub(binding.full_at).ok_or(Declined::ClockSetBack)?;
         if Duration::from_secs(age) > self.sealing.lineage {
             return Err(Declined::TooOld);
         }
         match &binding.device {
             None if self.client_auth == ClientAuth::Required => Err(Declined::Anonymous),
-            Some(device) if now > device.not_after => Err(Declined::PathExpired),
-            None | Some(_) => Ok(time),
+            Some(device) if now.as_secs() > device.not_after => Err(Declined::PathExpired),
+            None | Some(_) => {
+                let since_full = u32::try_from(age).unwrap_or(u32::MAX);
+                Ok(Back { now, since_full })
+            }
         }
+    }
+
+    /// Whether the client came with a ticket of which enough is left.
+    fn is_ticket_kept(&self) -> bool {
+        let is_kept = |known: Known<'_>, _| match known {
+            Known::Claimed(candidate) => candidate.is_kept_for(self.lifetime() / KEPT_FOR),
+            Known::Believed(_) | Known::Refused | Known::Nothing => false,
+        };
+        handshake::with_known(&self.registry, is_kept).unwrap_or(false)
     }
 
     fn now(&self) -> Option<u64> {
@@ -93,8 +112,11 @@ impl BindingTicketer {
 }
 
 impl ProducesTickets for BindingTicketer {
+    /// On TLS 1.2, rustls asks once it has decided whether to resume, and issues no ticket where the
+    /// answer is no: a resumed client then goes on with the one that it has, of which most is left
+    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3: the server *may* renew it).
     fn enabled(&self) -> bool {
-        self.sealing.inner.enabled()
+        self.sealing.inner.enabled() && !self.is_ticket_kept()
     }
 
     fn lifetime(&self) -> u32 {
@@ -102,9 +124,10 @@ impl ProducesTickets for BindingTicketer {
         self.sealing.inner.lifetime().min(lineage).min(MAX_LIFETIME)
     }
 
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let bound = handshake::with_known(&self.registry, |known| self.bind(plain, known))??;
-        let ticket = self.sealing.inner.encrypt(&bound)?;
+    fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        let seal = |known: Known<'_>, is_full_tls12| self.seal(session, known, is_full_tls12);
+        let plain = handshake::with_known(&self.registry, seal)??;
+        let ticket = self.sealing.inner.encrypt(&plain)?;
         let fits = ticket.len() <= self.sealing.largest;
         if !fits {
             tracing::trace!(bytes = ticket.len(), "no ticket: it would be too large");
@@ -115,9 +138,9 @@ impl ProducesTickets for BindingTicketer {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         // Whatever was noted for an earlier one is gone: rustls goes on with the last that opened.
         match self.open(ticket) {
-            Ok((plain, candidate)) => {
+            Ok((session, candidate)) => {
                 handshake::note_candidate(&self.registry, Some(candidate));
-                Some(plain)
+                Some(session)
             }
             Err(declined) => {
                 handshake::note_candidate(&self.registry, None);
@@ -138,6 +161,11 @@ impl fmt::Debug for BindingTicketer {
     }
 }
 
+/// A ticket of TLS 1.2 is kept for one part in so many of the time for which it is announced, and
+/// then exchanged when it is used. Keys that last half of that time at least, as rustls' own do, still
+/// open it when a client comes back that was just too early to have it exchanged, if it comes at
+/// regular intervals.
+const KEPT_FOR: u32 = 4;
 /// More than any client keeps for one server.
 const MAX_OFFERED: u32 = 8;
 /// "Servers MUST NOT use any value greater than 604800 seconds (7 days)" (RFC 8446 section 4.6.1).

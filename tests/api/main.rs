@@ -70,6 +70,7 @@ mod ticket_tools;
 mod tickets;
 mod tickets_and_paths;
 mod tickets_forged;
+mod tickets_kept;
 mod timeline;
 mod trust;
 mod watch;

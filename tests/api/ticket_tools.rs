@@ -98,6 +98,11 @@ impl Glass {
         self.sealed.lock().unwrap().last().unwrap().clone()
     }
 
+    /// How many it was given.
+    pub(crate) fn issued(&self) -> usize {
+        self.sealed.lock().unwrap().len()
+    }
+
     /// How many tickets it was given to open.
     pub(crate) fn opened(&self) -> usize {
         self.opened.load(Ordering::SeqCst)
@@ -136,16 +141,50 @@ impl fmt::Debug for Glass {
     }
 }
 
-/// What stands in a plain text before the binding, and the binding without its length.
-pub(crate) fn apart(plain: &[u8]) -> (&[u8], &[u8]) {
-    let (rest, length) = plain.split_last_chunk().unwrap();
-    rest.split_at(rest.len() - usize::from(u16::from_be_bytes(*length)))
+/// A ticket's plain text in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// rustls' own.
+    pub(crate) session: Vec<u8>,
+    /// Where the device's certificate is missing in it; 0 where it is not.
+    pub(crate) gap: u16,
+    /// What the session rests on.
+    pub(crate) binding: Vec<u8>,
+    /// In seconds after the full handshake.
+    pub(crate) issued: u32,
 }
 
-/// A plain text with this binding.
-pub(crate) fn joined(session: &[u8], binding: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(binding.len()).unwrap().to_be_bytes();
-    [session, binding, &length].concat()
+impl Parts {
+    pub(crate) fn of(plain: &[u8]) -> Self {
+        let (rest, length) = plain.split_last_chunk().unwrap();
+        let (rest, gap) = rest.split_last_chunk().unwrap();
+        let (rest, issued) = rest.split_last_chunk().unwrap();
+        let (session, binding) =
+            rest.split_at(rest.len() - usize::from(u16::from_be_bytes(*length)));
+        let (session, binding) = (session.to_vec(), binding.to_vec());
+        let (gap, issued) = (u16::from_be_bytes(*gap), u32::from_be_bytes(*issued));
+        Self { session, gap, binding, issued }
+    }
+
+    /// With the certificate where it is missing, so that it is the session's own and not the record's.
+    pub(crate) fn whole(mut self, device: &Identity) -> Self {
+        let gap = usize::from(std::mem::take(&mut self.gap));
+        assert_ne!(gap, 0, "it is whole");
+        self.session.splice(gap..gap, device.end_entity().iter().copied());
+        self
+    }
+
+    /// With another binding.
+    pub(crate) fn bound(self, binding: &[u8]) -> Self {
+        Self { binding: binding.to_vec(), ..self }
+    }
+
+    pub(crate) fn plain(&self) -> Vec<u8> {
+        let Self { session, gap, binding, issued } = self;
+        let length = u16::try_from(binding.len()).unwrap();
+        let (issued, gap, length) = (issued.to_be_bytes(), gap.to_be_bytes(), length.to_be_bytes());
+        [session, binding, &issued[..], &gap, &length].concat()
+    }
 }
 
 /// A ticketer whose keys can be exchanged, and whose tickets change on their way back.

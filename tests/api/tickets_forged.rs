@@ -18,8 +18,8 @@ use crate::support::{
     Door, Identity, TestCa, VERSIONS, Visit, client, client_of, provider, record,
 };
 use crate::ticket_tools::{
-    DEVICE_DELETED, Declines, Glass, apart, careless_of_names, come, come_as, device_changed,
-    joined, sealed_by, switch_certificate,
+    DEVICE_DELETED, Declines, Glass, Parts, careless_of_names, come, come_as, device_changed,
+    sealed_by, switch_certificate,
 };
 
 const UNREADABLE: &str = "it says nothing that can be read";
@@ -74,22 +74,22 @@ async fn r09_a_ticket_under_another_name_with_another_certificate_is_the_certifi
         let mut client = client(Some(&thief), version);
         careless_of_names(&mut client);
         assert_eq!(come(&door, &client).await.0, Full);
-        let own = glass.last();
+        let own = Parts::of(&glass.last()).whole(&thief);
         // A ticket of the victim's, as far as the server can tell.
         let _at_home = come(&door, &crate::support::client(Some(&victim), version)).await;
-        let stolen = joined(apart(&own).0, apart(&glass.last()).1);
+        let record = record_in(&own.binding);
+        let stolen = own.bound(&Parts::of(&glass.last()).binding).plain();
         glass.change(move |_| stolen.clone());
         let (kind, connection) = come_as(&door, &client, "other.test").await;
         assert_eq!(kind, Full);
         assert_eq!(connection.device().unwrap().common_name(), Some("thief"));
-        let sealed = glass.last();
-        assert_eq!(record_in(apart(&sealed).1), record_in(apart(&own).1));
+        assert_eq!(record_in(&Parts::of(&glass.last()).binding), record);
     }
 }
 
 /// Whether a ticket is one of somebody who showed a certificate.
 fn names_a_device(plain: &[u8]) -> bool {
-    apart(plain).1[0] & 0x0f != 0
+    Parts::of(plain).binding[0] & 0x0f != 0
 }
 
 /// The order and the word of the device's record that a binding names.
@@ -142,14 +142,17 @@ async fn r09_a_resumed_session_is_its_own_devices_or_nobodys() {
         ] {
             glass.change(|plain| plain);
             come(&door, &client(theirs, version)).await;
-            let theirs = apart(&glass.last()).1.to_vec();
-            let mine = client(mine, version);
-            assert_eq!(come(&door, &mine).await.0, Full);
+            let theirs = Parts::of(&glass.last()).binding;
+            let client = client(mine, version);
+            assert_eq!(come(&door, &client).await.0, Full);
+            let mine = mine.cloned();
             glass.change(move |plain| {
-                let (session, mine) = apart(&plain);
-                joined(session, &forge(mine, &theirs))
+                let parts = Parts::of(&plain);
+                let parts = mine.iter().fold(parts, |parts, mine| parts.whole(mine));
+                let forged = forge(&parts.binding, &theirs);
+                parts.bound(&forged).plain()
             });
-            let visit = door.visit(mine, "localhost").await;
+            let visit = door.visit(client, "localhost").await;
             assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
         }
     }
@@ -200,13 +203,14 @@ async fn r09_a_ticket_that_names_a_record_that_is_not_as_it_says_is_declined() {
             door.register(&ca, Active).unwrap();
             let [mine, theirs] = ["mine", "theirs"].map(|name| ca.device(name));
             come(&door, &client(Some(&theirs), version)).await;
-            let other = record_in(apart(&glass.last()).1);
+            let other = record_in(&Parts::of(&glass.last()).binding);
             let client = client(Some(&mine), version);
             assert_eq!(come(&door, &client).await.0, Full);
             before(&door, &ca, &theirs);
             glass.change(move |plain| {
-                let (session, binding) = apart(&plain);
-                joined(session, &naming(binding, names(record_in(binding), other)))
+                let parts = Parts::of(&plain);
+                let forged = naming(&parts.binding, names(record_in(&parts.binding), other));
+                parts.bound(&forged).plain()
             });
             let mut declines = Declines::watch();
             let (kind, connection) = come(&door, &client).await;
@@ -223,9 +227,10 @@ async fn r04_an_anonymous_ticket_is_declined_where_a_certificate_is_required() {
         let (door, glass, device) = of_glass(ClientAuth::Required);
         let client = client(Some(&device), version);
         assert_eq!(come(&door, &client).await.0, Full);
-        let mut anonymous = apart(&glass.last()).1[..INCARNATION_AND_TIME].to_vec();
+        let mut anonymous = Parts::of(&glass.last()).binding;
+        anonymous.truncate(INCARNATION_AND_TIME);
         anonymous[0] &= 0xf0;
-        glass.change(move |plain| joined(apart(&plain).0, &anonymous));
+        glass.change(move |plain| Parts::of(&plain).bound(&anonymous).plain());
         let mut declines = Declines::watch();
         assert_eq!(come(&door, &client).await.0, Full);
         let reason = "it is for a client without a certificate, and one is required";
@@ -248,20 +253,18 @@ async fn whatever_octet_of_a_binding_is_another_nobody_comes_in_as_somebody_else
         let first = client(Some(&device), version);
         let (_, connection) = come(&door, &first).await;
         let sha256 = connection.device().unwrap().sha256();
-        let sealed = glass.last();
-        let binding = apart(&sealed).1;
+        let binding = Parts::of(&glass.last()).binding;
         let length = binding.len();
-        let end = length - behind_record(binding).len() + LAST_SECOND;
+        let end = length - behind_record(&binding).len() + LAST_SECOND;
         for (at, flip) in (0..length).flat_map(|at| [(at, 1), (at, 0x80)]) {
             glass.change(|plain| plain);
             let client = client(Some(&device), version);
             assert_eq!(come(&door, &client).await.0, Full);
-            assert_eq!(apart(&glass.last()).1, binding);
+            assert_eq!(Parts::of(&glass.last()).binding, binding);
             glass.change(move |plain| {
-                let (session, binding) = apart(&plain);
-                let mut binding = binding.to_vec();
-                binding[at] ^= flip;
-                joined(session, &binding)
+                let mut parts = Parts::of(&plain);
+                parts.binding[at] ^= flip;
+                parts.plain()
             });
             let (kind, admitted) = how(door.visit(client, "localhost").await).await;
             assert_eq!(admitted, sha256);
@@ -282,22 +285,32 @@ async fn how(visit: Visit) -> (HandshakeKind, mqtls::Sha256) {
 #[tokio::test]
 async fn a_plain_text_that_is_cut_short_or_goes_on_is_declined() {
     type Change = fn(&[u8]) -> Vec<u8>;
-    let changes: [Change; 8] = [
+    let changes: [Change; 11] = [
         |_| vec![],
         |plain| plain[..1].to_vec(),
         |plain| plain[..plain.len() - 1].to_vec(),
         |plain| [plain, &[0]].concat(),
         // What rustls alone would seal.
-        |plain| apart(plain).0.to_vec(),
-        |plain| joined(apart(plain).0, &[]),
+        |plain| Parts::of(plain).session,
+        |plain| Parts::of(plain).bound(&[]).plain(),
         |plain| {
-            let (session, binding) = apart(plain);
-            joined(session, &binding[..binding.len() - 1])
+            let mut parts = Parts::of(plain);
+            parts.binding.pop();
+            parts.plain()
         },
         |plain| {
-            let (session, binding) = apart(plain);
-            joined(session, &[binding, &[0]].concat())
+            let mut parts = Parts::of(plain);
+            parts.binding.push(0);
+            parts.plain()
         },
+        // With no place for the certificate.
+        |plain| {
+            let mut parts = Parts::of(plain);
+            parts.gap = u16::try_from(parts.session.len() + 1).unwrap();
+            parts.plain()
+        },
+        |plain| Parts { gap: u16::MAX, ..Parts::of(plain) }.plain(),
+        |plain| Parts { session: vec![], ..Parts::of(plain) }.plain(),
     ];
     for version in VERSIONS {
         let (door, glass, device) = of_glass(ClientAuth::Required);
@@ -310,7 +323,7 @@ async fn a_plain_text_that_is_cut_short_or_goes_on_is_declined() {
             assert_eq!(declines.take(), [UNREADABLE]);
         }
         // And a session that rustls cannot read, with a binding that is good.
-        glass.change(|plain| joined(b"?", apart(&plain).1));
+        glass.change(|plain| Parts { session: b"?".into(), gap: 0, ..Parts::of(&plain) }.plain());
         assert_eq!(come(&door, &client).await.0, Full);
         glass.change(|plain| plain);
         assert_eq!(come(&door, &client).await.0, Resumed);
@@ -337,10 +350,11 @@ async fn r09_a_session_of_other_octets_than_the_records_certificate_is_nobodys()
             glass.change(|plain| plain);
             let client = client(Some(&device), version);
             assert_eq!(come(&door, &client).await.0, Full);
-            let (chain, other) = (device.chain.clone(), change(device.end_entity()));
+            let (owner, other) = (device.clone(), change(device.end_entity()));
             glass.change(move |plain| {
-                let (session, binding) = apart(&plain);
-                joined(&with_chain(session, &chain, &[&other]), binding)
+                let mut parts = Parts::of(&plain).whole(&owner);
+                parts.session = with_chain(&parts.session, &owner.chain, &[&other]);
+                parts.plain()
             });
             let visit = door.visit(client, "localhost").await;
             assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);
@@ -376,10 +390,11 @@ async fn r09_a_session_in_which_the_device_does_not_come_first_is_nobodys() {
         let client = client(Some(&device), version);
         assert_eq!(come(&door, &client).await.0, Full);
         glass.change(move |plain| {
-            let (session, binding) = apart(&plain);
+            let mut parts = Parts::of(&plain).whole(&device);
             let chain: &[&[u8]] = &[&sub.der, device.end_entity()];
             let chain = if and_behind_it { chain } else { &chain[..1] };
-            joined(&with_chain(session, &device.chain, chain), binding)
+            parts.session = with_chain(&parts.session, &device.chain, chain);
+            parts.plain()
         });
         let visit = door.visit(client, "localhost").await;
         assert_eq!(visit.turned_away_at_the_gate(), Refusal::NotProven);

@@ -1,11 +1,16 @@
 //! The plain text of a ticket, and edits of it.
 
+use super::reading::Text;
+
 /// The plain text of a ticket in its parts.
 pub struct Draft {
     /// What rustls gave.
     session: Vec<u8>,
+    /// Where the certificate is missing in it; 0 where it is not.
+    gap: u16,
     /// What is sealed with it.
     sealed: Vec<u8>,
+    issued: u32,
     /// What the session's owner shows.
     certificate: Option<Vec<u8>>,
     /// Added to its true length where that is written.
@@ -15,21 +20,23 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub fn of(session: &[u8], sealed: &[u8], certificate: Option<&[u8]>) -> Self {
-        let (session, sealed) = (session.to_vec(), sealed.to_vec());
+    /// With the certificate where it is missing in a ticket that is genuine.
+    pub fn of(plain: &Text<'_>, sealed: &[u8], certificate: Option<&[u8]>) -> Self {
+        let session = plain.whole(certificate).unwrap();
+        let (sealed, issued) = (sealed.to_vec(), plain.issued);
         let certificate = certificate.map(<[u8]>::to_vec);
-        Self { session, sealed, certificate, off_by: 0, behind: vec![], cut: 0 }
+        Self { session, gap: 0, sealed, issued, certificate, off_by: 0, behind: vec![], cut: 0 }
     }
 
     /// Takes edits one after the other, each an octet that says which one and what it needs: a
     /// place, in two octets from the start of a part; octets, behind their number in one; one of the
     /// `pieces`, by its number in one; what to add to two octets, in two. The length of what is
     /// sealed is adjusted by itself, and so is that of the session's certificate where a piece is
-    /// put in its place.
+    /// put in its place. Another takes the certificate out, as it is in what is genuine.
     pub fn edit(&mut self, mut edits: &[u8], pieces: &[Vec<u8>]) {
         let rest = &mut edits;
         while let Some(edit) = octet(rest) {
-            match edit % 15 {
+            match edit % 18 {
                 0 => overwrite(&mut self.sealed, number(rest), octets(rest)),
                 1 => insert(&mut self.sealed, number(rest), octets(rest)),
                 2 => delete(&mut self.sealed, number(rest), octet(rest)),
@@ -44,9 +51,19 @@ impl Draft {
                 11 => delete(&mut self.session, number(rest), octet(rest)),
                 12 => add(&mut self.sealed, number(rest), number(rest)),
                 13 => add(&mut self.session, number(rest), number(rest)),
-                14.. => self.show(piece(rest, pieces)),
+                14 => self.show(piece(rest, pieces)),
+                15 => self.take_out(),
+                16 => self.gap = number(rest),
+                17.. => self.issued = u32::from(number(rest)) << 16 | u32::from(number(rest)),
             }
         }
+    }
+
+    fn take_out(&mut self) {
+        let Some(own) = self.certificate.as_ref().filter(|own| !own.is_empty()) else { return };
+        let Some(start) = self.session.windows(own.len()).position(|it| it == own) else { return };
+        self.session.drain(start..start + own.len());
+        self.gap = u16::try_from(start).unwrap_or(0);
     }
 
     /// Puts another certificate in the place of the session's own.
@@ -68,8 +85,10 @@ impl Draft {
 
     pub fn plain(&self) -> Vec<u8> {
         let length = u16::try_from(self.sealed.len()).unwrap_or(u16::MAX).wrapping_add(self.off_by);
-        let length = length.to_be_bytes();
-        let mut plain = [&self.session, &self.sealed, &length[..], &self.behind].concat();
+        let (issued, gap, length) =
+            (self.issued.to_be_bytes(), self.gap.to_be_bytes(), length.to_be_bytes());
+        let Self { session, sealed, behind, .. } = self;
+        let mut plain = [session, sealed, &issued[..], &gap, &length, behind].concat();
         plain.truncate(plain.len().saturating_sub(self.cut.into()));
         plain
     }

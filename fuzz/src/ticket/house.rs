@@ -7,7 +7,7 @@ use super::super::fixed;
 use super::Outcome;
 use super::door::Door;
 use super::fleet::Fleet;
-use super::reading::{Facts, Sealed, SealedCa, SealedDevice};
+use super::reading::{Facts, Sealed, SealedCa, SealedDevice, Text};
 use super::visitor::Visitor;
 
 /// A door, with what is known of it.
@@ -22,41 +22,83 @@ pub struct House {
     pub records_once: Vec<(u64, u64)>,
 }
 
+/// What a door makes of a ticket that is good.
+pub struct Opened {
+    /// rustls' part.
+    pub session: Vec<u8>,
+    pub sealed: Sealed,
+    /// Whether a client that comes with it gets no other one.
+    is_kept: bool,
+}
+
 impl House {
     /// What a door makes of a ticket that says this, within one handshake.
-    pub fn open(&self, plain: &[u8], fleet: &Fleet) -> Option<Sealed> {
-        let found = Sealed::find(plain).filter(|(_, sealed)| {
-            plain.len() <= LARGEST && self.facts.hold(sealed, fleet, fixed::now().as_secs())
-        });
+    pub fn open(&self, plain: &[u8], fleet: &Fleet) -> Option<Opened> {
+        let found = self.find(plain, fleet);
         let mut handshake = self.door.handshake();
         let ticketer = &handshake.config().ticketer;
         assert_eq!(ticketer.decrypt(plain), None, "outside of a step");
         // Whatever a ticket before it said counts no more.
-        assert_eq!(handshake.step(|| ticketer.decrypt(&self.good)).unwrap(), apart(&self.good).0);
+        let good = self.find(&self.good, fleet).unwrap().session;
+        assert_eq!(handshake.step(|| ticketer.decrypt(&self.good)), Some(good));
         let opened = handshake.step(|| ticketer.decrypt(plain));
+        let is_kept = !handshake.step(|| ticketer.enabled());
         let mut next = |session: &[u8]| handshake.step(|| ticketer.encrypt(session));
-        let sealed = match found {
-            Some((length, sealed)) => {
-                let (session, rest) = plain.split_at(length);
-                assert_eq!(opened.as_deref(), Some(session));
-                for session in [session, &[&[0], session].concat(), b""] {
-                    let repeated = Some([session, rest].concat());
+        match &found {
+            Some(Opened { session, sealed, is_kept: is_to_be_kept }) => {
+                assert_eq!(opened.as_ref(), Some(session));
+                assert_eq!(is_kept, *is_to_be_kept);
+                for session in [session, &[&[0], &session[..]].concat(), &vec![]] {
+                    let repeated = Some(self.next(session, sealed, &Text::find(plain).unwrap()));
                     let repeated = repeated.filter(|next| next.len() <= LARGEST);
                     assert_eq!(next(session), repeated, "another ticket is sealed next");
                 }
-                Some(sealed)
             }
             None => {
                 assert_eq!(opened, None);
+                assert!(!is_kept);
                 let next = next(b"session");
                 assert_eq!(next.is_some(), self.facts.takes_anonymous);
-                let device = next.and_then(|next| Sealed::find(&next).unwrap().1.device);
+                let device = next.and_then(|next| Sealed::of(&next).unwrap().device);
                 assert!(device.is_none(), "a ticket that was declined counts");
-                None
             }
-        };
+        }
         self.door.glass.take_sealed();
-        sealed
+        found
+    }
+
+    /// What a naive reading makes of it.
+    fn find(&self, plain: &[u8], fleet: &Fleet) -> Option<Opened> {
+        let (text, sealed) = (Text::find(plain)?, Sealed::of(plain)?);
+        let now = fixed::now().as_secs();
+        if plain.len() > LARGEST || !self.facts.hold(&sealed, fleet, now) {
+            return None;
+        }
+        let session = text.whole(self.certificate(&sealed))?;
+        let since_full = now - sealed.full_at;
+        let is_kept = sealed.is_tls12
+            && (u64::from(text.issued)..u64::from(text.issued) + KEPT).contains(&since_full);
+        Some(Opened { session, sealed, is_kept })
+    }
+
+    /// Of the device's record.
+    fn certificate(&self, sealed: &Sealed) -> Option<&[u8]> {
+        sealed.device.as_ref().and_then(|device| self.facts.certificate(device.record))
+    }
+
+    /// What the ticket says that is issued next, for this part of rustls'.
+    fn next(&self, session: &[u8], sealed: &Sealed, text: &Text<'_>) -> Vec<u8> {
+        let issued = u32::try_from(fixed::now().as_secs() - sealed.full_at).unwrap();
+        let missing = self.certificate(sealed).and_then(|certificate| {
+            let at = session.windows(certificate.len()).position(|it| it == certificate)?;
+            (1..=65_535).contains(&at).then_some((at, certificate.len()))
+        });
+        match missing {
+            Some((at, length)) => {
+                [&session[..at], &session[at + length..], &text.behind(at, issued)].concat()
+            }
+            None => [session, &text.behind(0, issued)].concat(),
+        }
     }
 
     /// What becomes of a visitor with a ticket that is opened.
@@ -64,10 +106,12 @@ impl House {
         &self,
         visitor: &mut Visitor,
         plain: &[u8],
-        sealed: &Sealed,
+        opened: &Opened,
         fleet: &Fleet,
     ) -> Outcome {
-        let its_own = plain.starts_with(apart(visitor.plain(&self.door)).0);
+        let Opened { session, sealed, is_kept } = opened;
+        let own = self.find(visitor.plain(&self.door), fleet).unwrap();
+        let its_own = *session == own.session;
         let (context, shaken, next) = visitor.come(&self.door, plain);
         let Ok(server) = shaken else {
             return Outcome::Unused;
@@ -81,7 +125,7 @@ impl House {
             return Outcome::Unused;
         }
         for next in &next {
-            assert!(next.ends_with(behind(plain)));
+            assert_eq!(Text::find(next).unwrap().binding, Text::find(plain).unwrap().binding);
         }
         let anchor = match (&sealed.device, &shown) {
             (None, None) => None,
@@ -102,7 +146,7 @@ impl House {
         assert_eq!(device.map(Device::sha256), shown.map(|shown| Sha256::of(&shown)));
         if its_own {
             assert_eq!(device.map(Device::sha256), visitor.sha256());
-            assert!(!next.is_empty(), "the lineage ends");
+            assert_eq!(next.is_empty(), *is_kept, "the lineage ends");
         }
         let anchor = anchor.map(|it| SerialNumber::from_der_content(&[&[0], it].concat()).unwrap());
         assert_eq!(device.map(Device::ca_serial), anchor.as_ref());
@@ -112,10 +156,11 @@ impl House {
 
     /// A ticket that comes of a full handshake says who was in it.
     pub fn check_genuine(&self, plain: &[u8], visitor: &Visitor, fleet: &Fleet) {
-        let (_, sealed) = Sealed::find(plain).unwrap();
-        assert!(self.facts.hold(&sealed, fleet, fixed::now().as_secs()));
-        let of = |device: SealedDevice| self.facts.certificate(device.record);
-        assert_eq!(sealed.device.and_then(of), visitor.certificate());
+        let sealed = self.find(plain, fleet).unwrap().sealed;
+        assert_eq!(self.certificate(&sealed), visitor.certificate());
+        let text = Text::find(plain).unwrap();
+        assert_eq!((text.gap == 0, text.issued), (visitor.certificate().is_none(), 0));
+        assert_eq!(sealed.is_tls12, visitor.is_tls12());
     }
 }
 
@@ -124,16 +169,7 @@ fn refused(admitted: Result<Admission, Refusal>) -> Outcome {
     Outcome::Refused
 }
 
-/// rustls' part of a plain text that is genuine, and what is sealed with it.
-pub fn apart(plain: &[u8]) -> (&[u8], &[u8]) {
-    let (session, rest) = plain.split_at(Sealed::find(plain).unwrap().0);
-    (session, &rest[..rest.len() - 2])
-}
-
-/// What stands behind rustls' part, to the end.
-fn behind(plain: &[u8]) -> &[u8] {
-    &plain[apart(plain).0.len()..]
-}
-
 /// What a ticket has at most unless said otherwise.
 const LARGEST: usize = 4096;
+/// For how many seconds a ticket is kept: a quarter of its lifetime.
+const KEPT: u64 = 900;

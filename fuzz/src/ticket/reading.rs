@@ -2,10 +2,23 @@
 
 use super::fleet::Fleet;
 
-/// What stands behind rustls' part of a ticket, as it is written there.
+/// What a ticket says, in its parts.
+pub struct Text<'a> {
+    /// rustls' own.
+    pub session: &'a [u8],
+    /// Where the device's certificate is missing in it; 0 where it is not.
+    pub gap: u16,
+    /// What the session rests on.
+    pub binding: &'a [u8],
+    /// In seconds after the full handshake.
+    pub issued: u32,
+}
+
+/// What a session rests on, as it is written.
 pub struct Sealed {
     pub incarnation: [u8; 8],
-    full_at: u64,
+    pub is_tls12: bool,
+    pub full_at: u64,
     pub device: Option<SealedDevice>,
 }
 
@@ -32,15 +45,49 @@ pub enum SealedCa {
     },
 }
 
+impl<'a> Text<'a> {
+    /// `None` where the octets are too few.
+    pub fn find(plain: &'a [u8]) -> Option<Self> {
+        let end = plain.len().checked_sub(8)?;
+        let behind = &plain[end..];
+        let start = end.checked_sub(value(&behind[6..]).try_into().unwrap())?;
+        Some(Self {
+            session: &plain[..start],
+            gap: value(&behind[4..6]).try_into().unwrap(),
+            binding: &plain[start..end],
+            issued: value(&behind[..4]).try_into().unwrap(),
+        })
+    }
+
+    /// The session with the certificate of whoever is on record. `None` where it has no place there.
+    pub fn whole(&self, recorded: Option<&[u8]>) -> Option<Vec<u8>> {
+        let gap = usize::from(self.gap);
+        if gap == 0 {
+            return Some(self.session.to_vec());
+        }
+        let recorded = recorded?;
+        let fits = gap <= self.session.len();
+        fits.then(|| [&self.session[..gap], recorded, &self.session[gap..]].concat())
+    }
+
+    /// What stands behind the session, in a ticket that is issued then.
+    pub fn behind(&self, gap: usize, issued: u32) -> Vec<u8> {
+        let (gap, length) =
+            (u16::try_from(gap).unwrap(), u16::try_from(self.binding.len()).unwrap());
+        let (gap, length) = (gap.to_be_bytes(), length.to_be_bytes());
+        [self.binding, &issued.to_be_bytes(), &gap, &length].concat()
+    }
+}
+
 impl Sealed {
-    /// Where it begins in a plain text, and what it says. `None` where the text does not end in one.
-    pub fn find(plain: &[u8]) -> Option<(usize, Self)> {
-        let end = plain.len().checked_sub(2)?;
-        let length = usize::from(u16::from_be_bytes([plain[end], plain[end + 1]]));
-        let start = end.checked_sub(length)?;
-        let mut rest = &plain[start..end];
-        let sealed = Self::read(&mut rest)?;
-        rest.is_empty().then_some((start, sealed))
+    /// What a plain text says at its end.
+    pub fn of(plain: &[u8]) -> Option<Self> {
+        Self::read_whole(Text::find(plain)?.binding)
+    }
+
+    pub fn read_whole(mut binding: &[u8]) -> Option<Self> {
+        let sealed = Self::read(&mut binding)?;
+        binding.is_empty().then_some(sealed)
     }
 
     /// Of the registered CAs on the path, by the order of registration.
@@ -54,14 +101,15 @@ impl Sealed {
     }
 
     fn read(rest: &mut &[u8]) -> Option<Self> {
-        let count = match octet(rest)? {
-            first @ 0x30..=0x39 => first - 0x30,
+        let (is_tls12, count) = match octet(rest)? {
+            first @ 0x40..=0x49 => (true, first - 0x40),
+            first @ 0x50..=0x59 => (false, first - 0x50),
             _ => return None,
         };
         let incarnation = take(rest, 8)?.try_into().unwrap();
         let full_at = value(take(rest, 5)?);
         let device = if count == 0 { None } else { Some(SealedDevice::read(rest, count)?) };
-        Some(Self { incarnation, full_at, device })
+        Some(Self { incarnation, is_tls12, full_at, device })
     }
 }
 

@@ -49,6 +49,10 @@ impl Visitor {
         Self { device: device.cloned(), config: Arc::new(config), purse, plain: vec![] }
     }
 
+    pub fn is_tls12(&self) -> bool {
+        self.purse.lock().tls12.is_some()
+    }
+
     /// Which one it shows.
     pub fn certificate(&self) -> Option<&[u8]> {
         self.device.as_ref().map(|device| &*device.chain[0])
@@ -81,11 +85,11 @@ impl Visitor {
         self.plain.last().unwrap()
     }
 
-    /// Whether rustls bears a ticket that says this. On TLS 1.2 it takes for granted that a secret
+    /// Whether rustls bears a ticket with this session. On TLS 1.2 it takes for granted that a secret
     /// which was sealed is as long as all are, and panics where one is not.
-    pub fn can_offer(&self, says: &[u8]) -> bool {
+    pub fn can_offer(&self, session: &[u8]) -> bool {
         let genuine = self.plain.last().unwrap();
-        self.purse.lock().tls12.is_none() || says.starts_with(&genuine[..UP_TO_THE_SECRET])
+        !self.is_tls12() || session.starts_with(&genuine[..UP_TO_THE_SECRET])
     }
 
     /// Comes to the door with its next ticket, which says this there; also what is sealed next.

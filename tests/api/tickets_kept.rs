@@ -1,0 +1,338 @@
+//! Tickets of TLS 1.2 that are kept, and what tickets are without: the device's certificate.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use mqtls::CaStatus::Active;
+use mqtls::{ClientAuth, Resumption, Tickets};
+use rustls::HandshakeKind::{Full, Resumed};
+use rustls::server::ProducesTickets;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::own_handshake::shaken;
+use crate::support::{Door, Identity, NOW, Peer, TestCa, TestClock, VERSIONS, client};
+use crate::ticket_tools::{Glass, Parts, careless_of_names, come, come_as, keys, sealed_by};
+
+/// For which a ticket of [`Glass`] is kept: a quarter of an hour, its lifetime.
+const KEPT: u64 = 15 * 60;
+
+/// A door whose tickets are of glass, its CA, and a client that it believes.
+fn of_glass(
+    client_auth: ClientAuth,
+    version: &'static SupportedProtocolVersion,
+) -> (Door, Arc<Glass>, TestCa, ClientConfig) {
+    let glass = Glass::new();
+    let door = Door::open_as(|spec| spec.client_auth(client_auth).resumption(sealed_by(&glass)));
+    let ca = TestCa::root("fleet");
+    door.register(&ca, Active).unwrap();
+    let device = (client_auth == ClientAuth::Required).then(|| ca.device("device"));
+    let client = client(device.as_ref(), version);
+    (door, glass, ca, client)
+}
+
+#[tokio::test]
+async fn on_tls12_a_ticket_is_kept_for_a_quarter_of_its_time_and_then_exchanged() {
+    for client_auth in [ClientAuth::Required, ClientAuth::Optional] {
+        let (door, glass, _, client) = of_glass(client_auth, &TLS12);
+        assert_eq!(come(&door, &client).await.0, Full);
+        assert_eq!(glass.issued(), 1);
+        let mut issued = 1;
+        for began in [NOW, NOW + KEPT, NOW + 2 * KEPT] {
+            for (after, expected) in [(0, 0), (1, 0), (KEPT - 1, 0), (KEPT, 1), (KEPT, 0)] {
+                door.clock.set(began + after);
+                let ticket = glass.last();
+                assert_eq!(come(&door, &client).await.0, Resumed);
+                issued += expected;
+                assert_eq!(glass.issued(), issued, "{client_auth:?}, {began} + {after}");
+                assert_eq!(glass.last() == ticket, expected == 0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn on_tls13_each_handshake_brings_a_ticket() {
+    for client_auth in [ClientAuth::Required, ClientAuth::Optional] {
+        let (door, glass, _, client) = of_glass(client_auth, &TLS13);
+        for (issued, expected) in [(1, Full), (2, Resumed), (3, Resumed)] {
+            assert_eq!(come(&door, &client).await.0, expected);
+            assert_eq!(glass.issued(), issued);
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_a_kept_ticket_nothing_is_said_on_the_wire() {
+    const SERVER_HELLO: u8 = 2;
+    const NEW_SESSION_TICKET: u8 = 4;
+    let (door, _, _, client) = of_glass(ClientAuth::Required, &TLS12);
+    assert_eq!(come(&door, &client).await.0, Full);
+    let (types, kept_length) = answer(&door, &client).await;
+    assert_eq!(types, [SERVER_HELLO]);
+    door.clock.set(NOW + KEPT);
+    let (types, length) = answer(&door, &client).await;
+    assert_eq!(types, [SERVER_HELLO, NEW_SESSION_TICKET]);
+    assert!(kept_length < length);
+}
+
+/// Of what handshake messages in clear the server's answer to a ClientHello consists, and its length.
+async fn answer(door: &Door, client: &ClientConfig) -> (Vec<u8>, usize) {
+    const HANDSHAKE: u8 = 22;
+    let mut peer = Peer::of(client.clone());
+    let (mut near, far) = tokio::io::duplex(64 * 1024);
+    let acceptor = door.acceptor.clone();
+    let _server = tokio::spawn(async move { acceptor.accept(far).await });
+    near.write_all(&peer.flight()).await.unwrap();
+    let mut answer = vec![0; 64 * 1024];
+    let length = near.read(&mut answer).await.unwrap();
+    answer.truncate(length);
+    let mut rest = &answer[..];
+    let mut types = vec![];
+    while rest[0] == HANDSHAKE {
+        let (record, behind) = rest[5..].split_at(u16::from_be_bytes([rest[3], rest[4]]).into());
+        let mut messages = record;
+        while let [kind, high, middle, low, behind @ ..] = messages {
+            types.push(*kind);
+            messages = &behind[u32::from_be_bytes([0, *high, *middle, *low]) as usize..];
+        }
+        rest = behind;
+    }
+    (types, length)
+}
+
+#[tokio::test]
+async fn a_full_handshake_brings_a_ticket_also_where_one_was_offered_that_is_good() {
+    // What a client offers under another name opens, and resumes nothing.
+    for client_auth in [ClientAuth::Required, ClientAuth::Disabled] {
+        let (door, glass, _, mut client) = of_glass(client_auth, &TLS12);
+        careless_of_names(&mut client);
+        assert_eq!(come(&door, &client).await.0, Full);
+        assert_eq!((glass.opened(), glass.issued()), (0, 1));
+        door.clock.set(NOW + 5);
+        assert_eq!(come_as(&door, &client, "other.test").await.0, Full);
+        assert_eq!((glass.opened(), glass.issued()), (1, 2));
+        assert_eq!(come_as(&door, &client, "other.test").await.0, Resumed);
+        assert_eq!((glass.opened(), glass.issued()), (2, 2));
+        // Nor does it go back to the handshake of the ticket that was offered.
+        let full_at = &Parts::of(&glass.last()).binding[9..14];
+        assert_eq!(full_at, &(NOW + 5).to_be_bytes()[3..]);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_behind_its_issue_has_a_ticket_exchanged() {
+    let (door, glass, _, client) = of_glass(ClientAuth::Required, &TLS12);
+    assert_eq!(come(&door, &client).await.0, Full);
+    door.clock.set(NOW + KEPT + 10);
+    assert_eq!(come(&door, &client).await.0, Resumed);
+    assert_eq!(glass.issued(), 2);
+    for (now, issued) in [(KEPT + 10, 2), (KEPT + 9, 3), (KEPT + 9, 3), (0, 4), (KEPT - 1, 4)] {
+        door.clock.set(NOW + now);
+        assert_eq!(come(&door, &client).await.0, Resumed);
+        assert_eq!(glass.issued(), issued, "{now}");
+    }
+}
+
+/// Keys of which the last two open tickets: new ones are taken when the clock says so.
+struct Rotating {
+    clock: Arc<TestClock>,
+    period: u64,
+    keys: Mutex<Vec<(u64, Arc<dyn ProducesTickets>)>>,
+}
+
+impl Rotating {
+    /// The number of the present keys, and all that were taken so far.
+    fn keys(&self) -> (u64, Vec<(u64, Arc<dyn ProducesTickets>)>) {
+        let now = rustls::time_provider::TimeProvider::current_time(self.clock.as_ref());
+        let number = (now.unwrap().as_secs() - NOW) / self.period;
+        let mut all = self.keys.lock().unwrap();
+        if all.last().is_none_or(|(last, _)| *last < number) {
+            all.push((number, keys()));
+        }
+        (number, all.clone())
+    }
+}
+
+impl ProducesTickets for Rotating {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        u32::try_from(2 * self.period).unwrap()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.keys().1.last().unwrap().1.encrypt(plain)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (number, keys) = self.keys();
+        let good = keys.iter().filter(|(taken, _)| taken + 1 >= number);
+        good.into_iter().find_map(|(_, keys)| keys.decrypt(ticket))
+    }
+}
+
+impl fmt::Debug for Rotating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rotating")
+    }
+}
+
+#[test]
+fn who_comes_back_within_the_time_that_a_key_is_kept_at_least_is_always_resumed() {
+    const PERIOD: u64 = 6 * 60 * 60;
+    for version in VERSIONS {
+        for interval in [1, 7, 20, 44, 45, 46, 60, 89, 90, 91, 100, 179, 180, 220, 359, 360] {
+            let clock = TestClock::at(NOW);
+            let rotating = Arc::new(Rotating {
+                clock: Arc::clone(&clock),
+                period: PERIOD,
+                keys: Mutex::default(),
+            });
+            let tickets = Tickets::new()
+                .sealed_by(Arc::clone(&rotating) as _)
+                .lineage(std::time::Duration::from_secs(1_000_000));
+            let door = Door::open_as(|spec| spec.resumption(Resumption::On(tickets)));
+            let ca = TestCa::root("fleet");
+            door.register(&ca, Active).unwrap();
+            let client = Arc::new(client(Some(&ca.device("device")), version));
+            // Wherever in a period it begins.
+            let mut now = NOW + 17 * interval * 60 % PERIOD;
+            let mut expected = Full;
+            while now < NOW + 4 * PERIOD + interval * 60 {
+                clock.set(now);
+                door.clock.set(now);
+                let kind = chain_after(&door, &client).0;
+                assert_eq!(kind, expected, "every {interval} minutes, at {}", now - NOW);
+                expected = Resumed;
+                now += interval * 60;
+            }
+        }
+    }
+}
+
+/// What a ticketer says of how long its tickets last; the rest is glass.
+#[derive(Debug)]
+struct Lasting(u32, Arc<Glass>);
+
+impl ProducesTickets for Lasting {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.1.encrypt(plain)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.1.decrypt(ticket)
+    }
+}
+
+#[tokio::test]
+async fn what_is_announced_says_how_long_a_ticket_is_kept() {
+    const DAY: u64 = 24 * 60 * 60;
+    for (lifetime, lineage, kept) in [
+        (0, DAY, 0),
+        (3, DAY, 0),
+        (4, DAY, 1),
+        (40_000, DAY, 10_000),
+        (u32::MAX, 400, 100),
+        (u32::MAX, 100 * DAY, 7 * DAY / 4),
+    ] {
+        let glass = Glass::new();
+        let tickets = Tickets::new()
+            .sealed_by(Arc::new(Lasting(lifetime, Arc::clone(&glass))))
+            .lineage(std::time::Duration::from_secs(lineage));
+        let door = Door::open_as(|spec| spec.resumption(Resumption::On(tickets)));
+        let ca = TestCa::root("fleet");
+        door.register(&ca, Active).unwrap();
+        let client = client(Some(&ca.device("device")), &TLS12);
+        assert_eq!(come(&door, &client).await.0, Full);
+        if kept > 0 {
+            door.clock.set(NOW + kept - 1);
+            assert_eq!(come(&door, &client).await.0, Resumed);
+        }
+        assert_eq!(glass.issued(), 1, "{lifetime}, {lineage}");
+        door.clock.set(NOW + kept);
+        assert_eq!(come(&door, &client).await.0, Resumed);
+        assert_eq!(glass.issued(), 2, "{lifetime}, {lineage}");
+    }
+}
+
+#[test]
+fn outside_of_a_step_and_in_anothers_a_ticketer_says_what_it_is() {
+    let door = Door::open();
+    let beside = door.beside("mqtt-other");
+    let mut handshake = beside.instance.handshake().unwrap();
+    let config = door.instance.handshake().unwrap().config();
+    assert!(config.ticketer.enabled());
+    assert!(handshake.step(|| config.ticketer.enabled()));
+    assert!(!door.instance.server_config().ticketer.enabled());
+}
+
+/// How a handshake went, and the chain that rustls says the client has.
+fn chain_after(
+    door: &Door,
+    client: &Arc<ClientConfig>,
+) -> (HandshakeKind, Vec<CertificateDer<'static>>) {
+    let (context, shaken) = shaken(door, client);
+    let server = shaken.unwrap().server;
+    let _admission = context.admit(&server).unwrap();
+    let chain = server.peer_certificates().unwrap().to_vec();
+    (server.handshake_kind().unwrap(), chain)
+}
+
+fn contains(plain: &[u8], der: &[u8]) -> bool {
+    plain.windows(der.len()).any(|part| part == der)
+}
+
+#[test]
+fn r01_a_ticket_is_without_the_devices_certificate_and_the_session_has_it_again() {
+    for version in VERSIONS {
+        let (door, glass, _, _) = of_glass(ClientAuth::Required, version);
+        let root = TestCa::root("root");
+        let sub = root.child("sub");
+        door.register(&root, Active).unwrap();
+        let device = sub.device("device").with_chain(&[&sub]);
+        let config = Arc::new(client(Some(&device), version));
+        for expected in [Full, Resumed, Resumed] {
+            assert_eq!(chain_after(&door, &config), (expected, device.chain.clone()));
+            let plain = glass.last();
+            assert!(!contains(&plain, device.end_entity()));
+            // What is not on record stays with the client.
+            assert!(contains(&plain, &sub.der));
+            door.clock.set(NOW + KEPT);
+        }
+    }
+}
+
+#[test]
+fn r09_what_a_ticket_is_without_is_the_certificate_of_the_record_that_it_names() {
+    // Whoever has the keys can give a session to another device, and to nobody who is not on record.
+    for version in VERSIONS {
+        let (door, glass, ca, _) = of_glass(ClientAuth::Required, version);
+        // As long as each other: rustls' part says how long it is.
+        let mine = ca.device("mine");
+        let length = mine.end_entity().len();
+        let theirs = std::iter::repeat_with(|| ca.device("them"));
+        let theirs = theirs.into_iter().find(|it| it.end_entity().len() == length).unwrap();
+        let of = |device: &Identity| Arc::new(client(Some(device), version));
+        assert_eq!(chain_after(&door, &of(&theirs)).1, theirs.chain);
+        let binding = Parts::of(&glass.last()).binding;
+        let client = of(&mine);
+        assert_eq!(chain_after(&door, &client), (Full, mine.chain.clone()));
+        glass.change(move |plain| Parts::of(&plain).bound(&binding).plain());
+        assert_eq!(chain_after(&door, &client), (Resumed, theirs.chain.clone()));
+        door.delete_device(&ca, &theirs);
+        assert_eq!(chain_after(&door, &client), (Full, mine.chain));
+    }
+}
