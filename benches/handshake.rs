@@ -12,10 +12,13 @@
 //! `tls13` and `tls12` compare the configurations (`Instance::server_config`) on plain connections.
 //! `tls13-resumed` and `tls12-resumed` are resumed handshakes on plain connections: ours in the
 //! context that `Instance::handshake` gives, from its beginning through the gate, which enters the
-//! connection among those that are live; the baseline's with rustls' own `Ticketer`. Both issue one
-//! ticket. Sixteen devices come in turn, with names of 1 to 61 characters: a ticket goes through a
+//! connection among those that are live; the baseline's with rustls' own `Ticketer`. The baseline
+//! issues a ticket in each; ours does on TLS 1.3, and on TLS 1.2 leaves the client the one that it
+//! came with. In `tls12-resumed-exchanged` that is so old that ours issues one as well.
+//! Sixteen devices come in turn, with names of 1 to 61 characters: a ticket goes through a
 //! hash in blocks of 128 bytes and through a cipher in blocks of 16, so that a few bytes more cost
-//! nothing with one certificate and a block or two with another.
+//! nothing with one certificate and a block or two with another. **`bytes`** is what the handshakes of
+//! one device take on the wire, whose chain is its certificate.
 //! `tls13-listener` compares `Acceptor::accept` with tokio-rustls' `TlsAcceptor` over in-memory
 //! streams, by the time in which the server's future is polled: ours reads the ClientHello first,
 //! has a deadline and a permit, and ends with the gate. Both issue a ticket that nobody uses.
@@ -23,18 +26,23 @@
 //! Our instance holds 100,000 names, which share one certificate, and 10,000 CAs.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
 
+use std::fmt;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fleet::Fleet;
-use mqtls::{Acceptor, Connection};
+use mqtls::{Acceptor, Connection, Instance};
 use rustls::HandshakeKind::{Full, Resumed};
-use rustls::client::Resumption;
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::ServerName;
 use shake::{in_turn, of_kind, shake, shake_in_context};
 use side_by_side::{Bar, Contenders, SideBySide, Terms, each};
-use support::{Door, Identity, TestCa, client, provider};
+use support::{Door, Identity, NOW, TestCa, client, provider};
 use tokio::io::DuplexStream;
 use tokio::runtime::Builder;
 use tokio_rustls::TlsAcceptor;
@@ -66,20 +74,24 @@ fn main() -> ExitCode {
     for (case, version) in VERSIONS {
         benches.compare(format!("{case}-resumed"), RESUMED, || {
             let servers = Servers::new();
-            // A memory each: a ticket of the one is of no use to the other.
-            let [ours, theirs] = [(); 2].map(|()| servers.clients_of_all_lengths(version));
-            let (instance, bare) = (Arc::clone(&servers.door.instance), servers.resuming_bare());
-            for (ours, theirs) in ours.iter().zip(&theirs) {
-                of_kind(Full, shake_in_context(&instance, ours));
-                of_kind(Full, shake(&bare, theirs));
-            }
-            let (mut ours, mut theirs) = (in_turn(ours), in_turn(theirs));
-            Contenders {
-                mqtls: each(move || of_kind(Resumed, shake_in_context(&instance, &ours()))),
-                baseline: each(move || of_kind(Resumed, shake(&bare, &theirs()))),
-            }
+            Returning::to(&servers, || servers.clients_of_all_lengths(version)).contenders()
         });
     }
+    benches.compare("tls12-resumed-exchanged", RESUMED, || {
+        let servers = Servers::new();
+        let returning = Returning::to(&servers, || {
+            let mut clients = servers.clients_of_all_lengths(&rustls::version::TLS12);
+            for client in clients.iter_mut().map(Arc::make_mut) {
+                client.resumption = Resumption::store(Arc::new(FirstSession::default()));
+            }
+            clients
+        });
+        let context = servers.door.instance.handshake().unwrap();
+        let lifetime = u64::from(context.config().ticketer.lifetime());
+        servers.door.clock.set(NOW + lifetime / 2);
+        returning.contenders()
+    });
+    benches.report("bytes", said);
     benches.compare("tls13-listener", LISTENER, || {
         let servers = Servers::new();
         let client = Arc::new(servers.forgetful_client(&rustls::version::TLS13));
@@ -94,6 +106,91 @@ fn main() -> ExitCode {
         }
     });
     benches.finish()
+}
+
+/// How many bytes a handshake takes on the wire.
+fn said() -> String {
+    let servers = Servers::new();
+    let (instance, bare) = (&servers.door.instance, servers.resuming_bare());
+    let device = servers.devices.get(2).unwrap();
+    let mut lines = vec![];
+    for (case, version) in VERSIONS {
+        let [ours, theirs] = [(); 2].map(|()| Arc::new(client(Some(device), version)));
+        for kind in ["full", "resumed"] {
+            let (ours, theirs) = (shake_in_context(instance, &ours), shake(&bare, &theirs));
+            let [of_client, of_server] = ours.said;
+            let [of_client_bare, of_server_bare] = theirs.said;
+            lines.push(format!(
+                "{case} {kind}: {of_client} from the client and {of_server} from the server, with \
+                 bare rustls {of_client_bare} and {of_server_bare}"
+            ));
+        }
+    }
+    let certificate = device.end_entity().len();
+    format!("with a certificate of {certificate} bytes, {}", lines.join("; "))
+}
+
+/// Two servers, each with devices that have been there once.
+struct Returning {
+    instance: Arc<Instance>,
+    bare: Arc<ServerConfig>,
+    /// With a memory of their own for each: a ticket of the one is of no use to the other.
+    clients: [Vec<Arc<ClientConfig>>; 2],
+}
+
+impl Returning {
+    fn to(servers: &Servers, clients: impl Fn() -> Vec<Arc<ClientConfig>>) -> Self {
+        let (instance, bare) = (Arc::clone(&servers.door.instance), servers.resuming_bare());
+        let [ours, theirs] = [clients(), clients()];
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            of_kind(Full, shake_in_context(&instance, ours));
+            of_kind(Full, shake(&bare, theirs));
+        }
+        Self { instance, bare, clients: [ours, theirs] }
+    }
+
+    fn contenders(self) -> Contenders<impl FnMut(u64) -> Duration, impl FnMut(u64) -> Duration> {
+        let Self { instance, bare, clients } = self;
+        let [mut ours, mut theirs] = clients.map(in_turn);
+        Contenders {
+            mqtls: each(move || of_kind(Resumed, shake_in_context(&instance, &ours()))),
+            baseline: each(move || of_kind(Resumed, shake(&bare, &theirs()))),
+        }
+    }
+}
+
+/// A client's memory for one session of TLS 1.2: it goes on with the first ticket that it gets.
+#[derive(Default)]
+struct FirstSession(OnceLock<Tls12ClientSessionValue>);
+
+impl ClientSessionStore for FirstSession {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, session: Tls12ClientSessionValue) {
+        let _kept = self.0.set(session);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.get().cloned()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {}
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        None
+    }
+}
+
+impl fmt::Debug for FirstSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FirstSession")
+    }
 }
 
 /// The two servers, and the device that comes to both.

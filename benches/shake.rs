@@ -10,20 +10,23 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, Server
 
 use crate::visit::server_name;
 
-/// One handshake on plain connections; the time of the server's part.
-pub(crate) fn shake(
-    config: &Arc<ServerConfig>,
-    client: &Arc<ClientConfig>,
-) -> (HandshakeKind, Duration) {
+/// What a handshake came to.
+pub(crate) struct Shaken {
+    kind: HandshakeKind,
+    /// On the server's part.
+    spent: Duration,
+    /// In bytes, from the client to the server and back.
+    pub(crate) said: [usize; 2],
+}
+
+/// One handshake on plain connections.
+pub(crate) fn shake(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Shaken {
     let plain = |config: &Arc<ServerConfig>| Arc::clone(config);
     shake_in_steps(config, client, plain, |_, step| step(), |_, _| {})
 }
 
 /// The same with the context that an accept loop of the embedder's own gives it, and the gate.
-pub(crate) fn shake_in_context(
-    instance: &Arc<Instance>,
-    client: &Arc<ClientConfig>,
-) -> (HandshakeKind, Duration) {
+pub(crate) fn shake_in_context(instance: &Arc<Instance>, client: &Arc<ClientConfig>) -> Shaken {
     let begin = |instance: &Arc<Instance>| instance.handshake().unwrap();
     let admit = |context: Handshake, server: &_| context.admit(server).unwrap();
     shake_in_steps(instance, client, begin, |context, step| context.step(step), admit)
@@ -36,10 +39,11 @@ fn shake_in_steps<S, C: Configured, E>(
     begin: impl FnOnce(&S) -> C,
     mut within: impl FnMut(&mut C, &mut dyn FnMut()),
     end: impl FnOnce(C, &ServerConnection) -> E,
-) -> (HandshakeKind, Duration) {
+) -> Shaken {
     let mut client = ClientConnection::new(Arc::clone(client), server_name()).unwrap();
     let mut to_server = Vec::new();
     let mut to_client = Vec::new();
+    let mut said = [0; 2];
 
     let mut start = Instant::now();
     let mut context = begin(server);
@@ -64,6 +68,7 @@ fn shake_in_steps<S, C: Configured, E>(
             server.write_tls(&mut to_client).unwrap();
         }
         spent += start.elapsed();
+        said = [said[0] + to_server.len(), said[1] + to_client.len()];
 
         let mut received = to_client.as_slice();
         while !received.is_empty() {
@@ -76,7 +81,7 @@ fn shake_in_steps<S, C: Configured, E>(
     spent += start.elapsed();
     assert!(server.peer_certificates().is_some());
     drop(ended);
-    (server.handshake_kind().unwrap(), spent)
+    Shaken { kind: server.handshake_kind().unwrap(), spent, said }
 }
 
 /// What a server's connection is made with.
@@ -103,10 +108,7 @@ pub(crate) fn in_turn(clients: Vec<Arc<ClientConfig>>) -> impl FnMut() -> Arc<Cl
 }
 
 /// What a handshake took that must have been of this kind.
-pub(crate) fn of_kind(
-    expected: HandshakeKind,
-    (kind, spent): (HandshakeKind, Duration),
-) -> Duration {
-    assert_eq!(kind, expected);
-    spent
+pub(crate) fn of_kind(expected: HandshakeKind, shaken: Shaken) -> Duration {
+    assert_eq!(shaken.kind, expected);
+    shaken.spent
 }

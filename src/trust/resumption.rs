@@ -56,7 +56,8 @@ impl Resumption {
 ///
 /// A ticket is good only for the instance that issued it, under the same server name, and while
 /// every CA on the device's path is in the state in which it was verified; else it is declined and
-/// the handshake is a full one. Nothing is stored at the server.
+/// the handshake is a full one. At the server there is the device's record and nothing else: a ticket
+/// names it, and is without the certificate that is on it.
 #[derive(Clone)]
 #[must_use]
 pub struct Tickets {
@@ -95,8 +96,11 @@ impl Tickets {
     /// hours unless said otherwise. Whole seconds count. A single ticket is good for as long as what
     /// seals it keeps its keys, if that is shorter: 6 to 12 hours with the keys of the crypto module.
     ///
-    /// A resumed handshake brings a new ticket, and none of them asks the device to prove that it
-    /// still holds its key: this is for how long it need not.
+    /// No resumed handshake asks the device to prove that it still holds its key: this is for how long
+    /// it need not. Each brings a new ticket, on TLS 1.2 only where the one that was used is older than
+    /// a quarter of the time for which it was announced, with the keys of the crypto module 3 hours: a
+    /// client is to go on with the one that it has
+    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3).
     pub fn lineage(self, lineage: Duration) -> Self {
         Self { lineage, ..self }
     }
@@ -104,7 +108,7 @@ impl Tickets {
     /// How many tickets a TLS 1.3 client gets in each handshake, at most
     /// [`MAX_PER_HANDSHAKE`](Self::MAX_PER_HANDSHAKE); 1 unless said otherwise. With 0 it gets none.
     /// A client may ask for fewer ([RFC 9149](https://www.rfc-editor.org/rfc/rfc9149)). On TLS 1.2
-    /// it is always one.
+    /// it is always one, and none where the client keeps the one with which it came.
     ///
     /// Each costs the handshake an encryption and a message.
     pub fn per_handshake(self, count: usize) -> Self {
@@ -112,9 +116,8 @@ impl Tickets {
     }
 
     /// How many bytes a ticket may have, at most [`MAX_LARGEST`](Self::MAX_LARGEST); 4096 unless said
-    /// otherwise. A client whose ticket would
-    /// have more gets none. It holds the client's whole chain, and small devices choke on what is
-    /// large.
+    /// otherwise. A client whose ticket would have more gets none. It holds the CA certificates that
+    /// the client has sent, and small devices choke on what is large.
     pub fn largest(self, bytes: usize) -> Self {
         Self { largest: bytes.min(Self::MAX_LARGEST), ..self }
     }

@@ -140,12 +140,15 @@ async fn a_clock_that_is_set_back_behind_its_issue_has_a_ticket_exchanged() {
 struct Rotating {
     clock: Arc<TestClock>,
     period: u64,
-    keys: Mutex<Vec<(u64, Arc<dyn ProducesTickets>)>>,
+    keys: Mutex<Vec<Keys>>,
 }
 
+/// Keys, and in which period they were taken.
+type Keys = (u64, Arc<dyn ProducesTickets>);
+
 impl Rotating {
-    /// The number of the present keys, and all that were taken so far.
-    fn keys(&self) -> (u64, Vec<(u64, Arc<dyn ProducesTickets>)>) {
+    /// The present period, and all keys that were taken so far.
+    fn keys(&self) -> (u64, Vec<Keys>) {
         let now = rustls::time_provider::TimeProvider::current_time(self.clock.as_ref());
         let number = (now.unwrap().as_secs() - NOW) / self.period;
         let mut all = self.keys.lock().unwrap();

@@ -5,11 +5,12 @@ use std::sync::PoisonError;
 
 use DeviceStatus::{Active as On, Inactive as Off};
 
-use super::super::binding::Incarnation;
-use super::super::candidate::Candidate;
+use super::super::binding::{Binding, Incarnation};
+use super::super::candidate::{Back, Candidate};
 use super::super::devices::{DeviceStatus, Provisioning, RecordedDevice};
 use super::super::lifeline::Lifeline;
-use super::super::verdict::Admitted;
+use super::super::plain_text::PlainText;
+use super::super::verdict::{Admitted, Verdict};
 use super::*;
 use crate::certificate::{RevocationList, SerialNumber};
 use crate::timeline::{Barred, Effect};
@@ -305,17 +306,17 @@ impl Scene {
         let recalled = ticket.take().and_then(|ticket| self.recall(ticket));
         let (finding, captured) = match recalled {
             Some((candidate, captured)) => {
-                let plain = candidate.append_to(&[]);
+                let plain = candidate.seal(&session(end_entity)).unwrap();
                 *ticket = Some(Ticket { plain, captured });
                 (candidate.verdict(Some(end_entity)).map(Option::unwrap), captured)
             }
             None => {
                 let verifier = &self.house.verifier;
                 let finding = verifier.examine(end_entity, intermediates, now(), moment);
-                *ticket = finding.as_ref().ok().map(|verdict| {
-                    let plain = verdict.bind(Incarnation([0; 8]), NOW).append_to(&[]).unwrap();
-                    Ticket { plain, captured }
-                });
+                *ticket = finding
+                    .as_ref()
+                    .ok()
+                    .map(|verdict| Ticket { plain: sealed(verdict, end_entity), captured });
                 (finding, captured)
             }
         };
@@ -334,7 +335,8 @@ impl Scene {
     }
 
     fn recall(&self, Ticket { plain, captured }: Ticket) -> Option<(Candidate, u64)> {
-        let recalled = Candidate::recall(plain, |_| Ok(now()), &self.registry);
+        let back = |_: &Binding<'_>| Ok(Back { now: now(), since_full: 0 });
+        let recalled = Candidate::recall(&plain, back, &self.registry);
         recalled.ok().map(|(_, candidate)| (candidate, captured))
     }
 
@@ -406,3 +408,17 @@ static LISTS: LazyLock<[RevocationList; 2]> = LazyLock::new(|| {
 
 /// How many orders of steps are tried of each script, twice.
 const SCHEDULES: usize = 60;
+
+/// What rustls would have sealed in a ticket of whoever showed this.
+fn session(end_entity: &[u8]) -> Vec<u8> {
+    [b"session ", end_entity].concat()
+}
+
+/// What a ticket says that is issued in a full handshake.
+fn sealed(verdict: &Verdict, end_entity: &[u8]) -> Vec<u8> {
+    let (incarnation, device) = (Incarnation([0; 8]), Some(verdict.bind()));
+    let binding = Binding { incarnation, full_at: NOW, is_tls12: true, device };
+    let certificate = verdict.recorded_certificate();
+    let session = session(end_entity);
+    PlainText::write(&session, Some(certificate), 0, |octets| binding.write(octets)).unwrap()
+}

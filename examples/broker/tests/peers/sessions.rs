@@ -16,11 +16,11 @@ fn a_saved_session_resumes_only_while_its_ca_stays_active() {
         let (old, new, spare) = (file("old"), file("new"), file("spare"));
         broker.operate_on_retired_ca("ActiveCaCertificate");
         assert_eq!(broker.admitted(DEVICE, version, None, &old), Handshake::Full, "{version}");
-        assert_eq!(
-            broker.admitted(DEVICE, version, Some(&old), &spare),
-            Handshake::Resumed,
-            "{version}"
-        );
+        // The same ticket again: on TLS 1.2 a client is brought no other one so soon.
+        for _ in 0..2 {
+            let comes_back = broker.admitted(DEVICE, version, Some(&old), &spare);
+            assert_eq!(comes_back, Handshake::Resumed, "{version}");
+        }
 
         broker.operate_on_retired_ca("InactivateCaCertificate");
         broker.refused(DEVICE, version, &old);
