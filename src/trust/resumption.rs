@@ -84,7 +84,9 @@ impl Tickets {
 
     /// Seals tickets with `inner`: for another crypto module, or for keys from elsewhere.
     ///
-    /// It must authenticate what it seals. Several instances may share one: a ticket is of use to
+    /// It must authenticate what it seals, and open it for at least half of the
+    /// [`lifetime`](ProducesTickets::lifetime) that it announces, so that no client of TLS 1.2
+    /// [keeps](Self::lineage) a ticket for too long. Several instances may share one: a ticket is of use to
     /// the instance that issued it only, and to none that was created again under its id. One that
     /// is not [`enabled`](ProducesTickets::enabled) when the instance is created is the same as
     /// [`Resumption::Off`].
