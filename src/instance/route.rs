@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::server::ClientHello;
 use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, SignatureScheme};
 
 use super::tenant::Instance;
-use crate::sni::{NotShown, Pinned, Rule, SniTable};
+use crate::sni::{Explanation, NotShown, Pinned, Rule, SniTable};
 
 /// Where a client goes on a shared listener: an instance, and the one of its certificate tables that
 /// says so. The handshake is answered from that table and from no other, whatever is published
@@ -65,6 +66,20 @@ impl Route {
     /// name or none that suits the client, or while the names are being changed.
     pub fn chosen(&self) -> Option<&Arc<CertifiedKey>> {
         self.chosen.as_ref().map(|chosen| &chosen.key)
+    }
+
+    /// What a client is shown that asks for `server_name` with these signature schemes and cipher
+    /// suites, of what else there was, and why. As
+    /// [`SniResolver::explain`](crate::sni::SniResolver::explain), but from the table with which this
+    /// route answers: take the name, schemes and suites that it was asked for with. Nothing is counted.
+    pub fn explain(
+        &self,
+        server_name: Option<&str>,
+        schemes: &[SignatureScheme],
+        suites: &[CipherSuite],
+    ) -> Explanation {
+        let Generation { instance, table, .. } = self.generation.as_ref();
+        Explanation::of(table, server_name, &instance.sni().offer(schemes, suites))
     }
 
     /// Decides what the client is shown that has sent this, if that is not known yet, and counts it.

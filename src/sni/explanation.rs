@@ -11,7 +11,8 @@ use super::table::SniTable;
 use crate::certificate::ServerCertificate;
 use crate::id::CertificateId;
 
-/// What a client is shown, and why. Made by [`SniResolver::explain`](super::SniResolver::explain).
+/// What a client is shown, and why. Made by [`SniResolver::explain`](super::SniResolver::explain) and
+/// [`Route::explain`](crate::instance::Route::explain).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -77,7 +78,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Explanation {
-    pub(super) fn of(table: &SniTable, server_name: Option<&str>, offer: &Offer<'_>) -> Self {
+    pub(crate) fn of(table: &SniTable, server_name: Option<&str>, offer: &Offer<'_>) -> Self {
         let selected = table.select(server_name, offer);
         let shown = selected.ok().map(|selection| (selection.rule(), selection.id()));
         let mut candidates = vec![];

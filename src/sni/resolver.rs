@@ -47,7 +47,8 @@ impl SniResolver {
     /// What a client would be shown that asked for `server_name` with these signature schemes and
     /// cipher suites, of what else there was, and why: the answer of the same function that handshakes
     /// ask. `None` before the first table. On a shared listener it is what a client is shown who is led
-    /// to this instance: [`Instances::route`](crate::Instances::route) tells whether the name leads there.
+    /// to this instance: [`Instances::route`](crate::Instances::route) tells where a name leads, and
+    /// [`Route::explain`](crate::instance::Route::explain) why the client is shown what it is shown there.
     pub fn explain(
         &self,
         server_name: Option<&str>,

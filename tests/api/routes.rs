@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mqtls::control::ErrorCode;
 use mqtls::instance::Route;
+use mqtls::sni::Rule;
 use mqtls::{
     Acceptor, Caller, ClientAuth, Directory, Ended, InstanceId, InstanceSpec, Instances, Memory,
     SetSniConfig,
@@ -36,6 +37,34 @@ fn route(instances: &Instances, name: &str, schemes: &[SignatureScheme]) -> Opti
 /// What a route says that the client is shown.
 fn chosen(route: &Route) -> Option<&CertificateDer<'_>> {
     route.chosen().map(|key| key.end_entity_cert().unwrap())
+}
+
+#[test]
+fn h05_a_route_explains_what_it_answers_whatever_was_published_since() {
+    let street = Street::new();
+    let rsa = street.one.server_ca.server_over(rsa_key(), &["x.w.test"], |_| {});
+    street.one.put("rsa", &rsa);
+    street.one.set_sni("own", "x.w.test#rsa;*.w.test#own").unwrap();
+    let suites: Vec<_> = provider().cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
+    let route = |name| street.one.instances.route(name, &[PSS], &suites).unwrap();
+    let told = |route: &Route, name, schemes: &[SignatureScheme]| {
+        let explanation = route.explain(Some(name), schemes, &suites);
+        let answer = explanation.answer.map(|it| (it.rule, it.certificate_id.to_string()));
+        (explanation.generation, answer, explanation.candidates.len())
+    };
+    let before = route("x.w.test");
+    let generation = street.one.instance.sni().table().unwrap().generation();
+    let expected = (generation, Ok((Rule::Exact, "rsa".to_owned())), 3);
+    assert_eq!(told(&before, "X.W.test.", &[PSS]), expected);
+    assert_eq!(told(&before, "x.w.test", &[P256]).1, Ok((Rule::Wildcard, "own".to_owned())));
+
+    street.one.set_sni("own", "x.w.test#own").unwrap();
+    let after = route("x.w.test");
+    assert_eq!(
+        told(&after, "x.w.test", &[P256]),
+        (generation + 1, Ok((Rule::Exact, "own".to_owned())), 2)
+    );
+    assert_eq!(told(&before, "x.w.test", &[PSS]), expected);
 }
 
 #[test]
