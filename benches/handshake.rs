@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         });
         let context = servers.door.instance.handshake().unwrap();
         let lifetime = u64::from(context.config().ticketer.lifetime());
-        servers.door.clock.set(NOW + lifetime / 2);
+        servers.door.clock.set(NOW + lifetime / 4);
         returning.contenders()
     });
     benches.report("bytes", said);

@@ -10,8 +10,6 @@ pub(super) struct Binding<'a> {
     pub(super) incarnation: Incarnation,
     /// When the last full handshake took place, in seconds since 1970.
     pub(super) full_at: u64,
-    /// Whether it was one of TLS 1.2.
-    pub(super) is_tls12: bool,
     /// `None` for a client that showed no certificate.
     pub(super) device: Option<BoundDevice<'a>>,
 }
@@ -53,8 +51,7 @@ impl<'a> Binding<'a> {
     pub(super) fn write(&self, octets: &mut Vec<u8>) -> Option<()> {
         let path = self.device.as_ref().map_or(0, |device| device.path.len());
         let length = u8::try_from(path).ok().filter(|length| *length <= MAX_PATH)?;
-        let version = if self.is_tls12 { VERSION_TLS12 } else { VERSION_TLS13 };
-        octets.push(version << 4 | length);
+        octets.push(VERSION << 4 | length);
         octets.extend_from_slice(&self.incarnation.0);
         write_time(octets, self.full_at)?;
         match &self.device {
@@ -67,11 +64,9 @@ impl<'a> Binding<'a> {
     pub(super) fn read(octets: &'a [u8]) -> Option<Self> {
         let mut rest = Reader(octets);
         let first = rest.octet()?;
-        let is_tls12 = match first >> 4 {
-            VERSION_TLS12 => true,
-            VERSION_TLS13 => false,
-            _ => return None,
-        };
+        if first >> 4 != VERSION {
+            return None;
+        }
         let incarnation = Incarnation(*rest.array()?);
         let full_at = rest.time()?;
         let device = match first & 0x0f {
@@ -79,7 +74,7 @@ impl<'a> Binding<'a> {
             length @ 1..=MAX_PATH => Some(BoundDevice::read(&mut rest, length)?),
             _ => return None,
         };
-        rest.0.is_empty().then_some(Self { incarnation, full_at, is_tls12, device })
+        rest.0.is_empty().then_some(Self { incarnation, full_at, device })
     }
 }
 
@@ -213,9 +208,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Of the format, which is that of a session of this version of TLS. A ticket in another one is declined.
-const VERSION_TLS12: u8 = 4;
-const VERSION_TLS13: u8 = 5;
+/// Of the format. A ticket in another one is declined.
+const VERSION: u8 = 4;
 
 /// Under the serial number of the certificate on the path.
 const REGISTERED: u8 = 0;
@@ -268,7 +262,7 @@ mod tests {
     }
 
     fn binding(device: Option<BoundDevice<'_>>) -> Binding<'_> {
-        Binding { incarnation: Incarnation([7; 8]), full_at: 1, is_tls12: true, device }
+        Binding { incarnation: Incarnation([7; 8]), full_at: 1, device }
     }
 
     fn octets(binding: &Binding<'_>) -> Vec<u8> {
@@ -289,11 +283,9 @@ mod tests {
             cas in cas(),
             not_after in time(),
             record: (u64, u64),
-            is_tls12: bool,
         ) {
             let device = device(&cas, record, not_after);
-            let incarnation = Incarnation(incarnation);
-            let binding = Binding { incarnation, full_at, is_tls12, device };
+            let binding = Binding { incarnation: Incarnation(incarnation), full_at, device };
             let octets = octets(&binding);
             prop_assert_eq!(read(&octets), Some(binding));
         }
@@ -338,8 +330,7 @@ mod tests {
         let mut octets = octets(&binding(None));
         for version in 0..16 {
             octets[0] = version << 4;
-            let expected = [VERSION_TLS12, VERSION_TLS13].contains(&version);
-            assert_eq!(read(&octets).is_some(), expected, "{version}");
+            assert_eq!(read(&octets).is_some(), version == VERSION, "{version}");
         }
     }
 

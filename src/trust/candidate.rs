@@ -27,7 +27,6 @@ pub(crate) struct Candidate {
     /// The octets that say it.
     binding: Vec<u8>,
     device: Option<CandidateDevice>,
-    is_tls12: bool,
     /// How many seconds after the full handshake the ticket was issued, and came back.
     issued: u32,
     back: u32,
@@ -61,7 +60,6 @@ impl Candidate {
         let recall = |device| CandidateDevice::recall(device, registry, now);
         let candidate = Self {
             device: binding.device.as_ref().map(recall).transpose()?,
-            is_tls12: binding.is_tls12,
             binding: plain.binding.to_vec(),
             issued: plain.issued,
             back: since_full,
@@ -74,10 +72,9 @@ impl Candidate {
         self.device.as_ref().map(|device| &**device.seen.record.certificate())
     }
 
-    /// Whether it is a ticket of TLS 1.2 that was issued fewer seconds ago than this.
-    pub(super) fn is_kept_for(&self, seconds: u32) -> bool {
-        let age = self.back.checked_sub(self.issued);
-        self.is_tls12 && age.is_some_and(|age| age < seconds)
+    /// Whether the ticket was issued fewer seconds ago than this.
+    pub(super) fn is_younger_than(&self, seconds: u32) -> bool {
+        self.back.checked_sub(self.issued).is_some_and(|age| age < seconds)
     }
 
     /// What the next ticket of the lineage says, with the time of the full handshake that it goes back

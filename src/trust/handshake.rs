@@ -48,13 +48,24 @@ pub(super) fn note_candidate(registry: &CaRegistry, candidate: Option<Candidate>
     let _unobserved = of(registry, |handshake| handshake.claims.candidate = candidate);
 }
 
-/// Keeps that the handshake is one of TLS 1.2 and goes on as a full one, where somebody observes it.
-/// What a ticket claimed there is void.
-pub(super) fn note_full_tls12(registry: &CaRegistry) {
-    let _unobserved = of(registry, |handshake| {
-        handshake.claims.candidate = None;
-        handshake.is_full_tls12 = true;
+/// Keeps that rustls goes on without what a ticket claims, where somebody observes the handshake.
+pub(super) fn note_full(registry: &CaRegistry) {
+    let _unobserved = of(registry, |handshake| handshake.is_full = true);
+}
+
+/// Whether the client goes on with the ticket that it came with, if that is good for long enough, when
+/// rustls asks whether it is to issue one.
+pub(super) fn keeps_ticket(
+    registry: &CaRegistry,
+    is_good_for_long: impl FnOnce(&Candidate) -> bool,
+) -> bool {
+    let keeps = of(registry, |handshake| {
+        // On TLS 1.3 rustls asks before it opens the first one, too; there each ticket is used once.
+        handshake.is_tls13 |= handshake.tickets == 0;
+        let candidate = handshake.candidate().filter(|_| !handshake.is_tls13);
+        candidate.is_some_and(is_good_for_long)
     });
+    keeps.unwrap_or(false)
 }
 
 /// How many tickets were offered, with one more; `None` where nobody observes the handshake.
@@ -65,19 +76,15 @@ pub(super) fn count_ticket(registry: &CaRegistry) -> Option<u32> {
     })
 }
 
-/// Shows what is known of the client, and of the handshake; `None` where nobody observes it.
-pub(super) fn with_known<R>(
-    registry: &CaRegistry,
-    look: impl FnOnce(Known<'_>, IsFullTls12) -> R,
-) -> Option<R> {
+/// Shows what is known of the client; `None` where nobody observes the handshake.
+pub(super) fn with_known<R>(registry: &CaRegistry, look: impl FnOnce(Known<'_>) -> R) -> Option<R> {
     of(registry, |handshake| {
-        let known = match (&handshake.claims.finding, &handshake.claims.candidate) {
+        look(match (&handshake.claims.finding, handshake.candidate()) {
             (Some(Ok(verdict)), _) => Known::Believed(verdict),
             (Some(Err(_)), _) => Known::Refused,
             (None, Some(candidate)) => Known::Claimed(candidate),
             (None, None) => Known::Nothing,
-        };
-        look(known, IsFullTls12(handshake.is_full_tls12))
+        })
     })
 }
 
@@ -103,10 +110,6 @@ pub(super) enum Known<'a> {
     Nothing,
 }
 
-/// Whether a handshake is known to be a full one of TLS 1.2.
-#[derive(Clone, Copy)]
-pub(super) struct IsFullTls12(pub(super) bool);
-
 /// One handshake, and what is found in it.
 pub(crate) struct Observed(Option<Box<UnderWay>>);
 
@@ -118,7 +121,17 @@ struct UnderWay {
     claims: Claims,
     /// How many tickets were offered.
     tickets: u32,
-    is_full_tls12: bool,
+    /// Whether it is known to be a full one.
+    is_full: bool,
+    /// Whether it may be one of TLS 1.3.
+    is_tls13: bool,
+}
+
+impl UnderWay {
+    /// What a ticket claims, where rustls may go on with it.
+    fn candidate(&self) -> Option<&Candidate> {
+        self.claims.candidate.as_ref().filter(|_| !self.is_full)
+    }
 }
 
 impl Observed {
@@ -129,7 +142,8 @@ impl Observed {
             moment: Moment::now(),
             claims: Claims::default(),
             tickets: 0,
-            is_full_tls12: false,
+            is_full: false,
+            is_tls13: false,
         })))
     }
 

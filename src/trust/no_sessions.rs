@@ -37,7 +37,7 @@ impl StoresServerSessions for NoSessions {
     }
 
     fn can_cache(&self) -> bool {
-        handshake::note_full_tls12(&self.registry);
+        handshake::note_full(&self.registry);
         false
     }
 }

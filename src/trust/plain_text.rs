@@ -77,8 +77,8 @@ struct Cut<'a> {
     behind: &'a [u8],
 }
 
-/// What is around a certificate. `None` where it does not stand in the session as it is: that of a
-/// device which showed another form of it, of which the gate is to see every octet.
+/// What is around a certificate. `None` where the session has another one or none: the gate is to see
+/// that it does.
 fn cut<'a>(session: &'a [u8], certificate: &[u8]) -> Option<Cut<'a>> {
     let first = certificate.first()?;
     let is_it = |part: &[u8]| part.first() == Some(first) && part == certificate;

@@ -99,10 +99,11 @@ impl Tickets {
     /// seals it keeps its keys, if that is shorter: 6 to 12 hours with the keys of the crypto module.
     ///
     /// No resumed handshake asks the device to prove that it still holds its key: this is for how long
-    /// it need not. Each brings a new ticket, on TLS 1.2 only where the one that was used is older than
-    /// a quarter of the time for which it was announced, with the keys of the crypto module 3 hours: a
-    /// client is to go on with the one that it has
-    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3).
+    /// it need not. On TLS 1.3 each brings a new ticket. On TLS 1.2 it does where the one that was used
+    /// has reached an eighth of the time for which it was announced, with the keys of the crypto module
+    /// one and a half hours: else the client goes on with the one that it has
+    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3), which is then good for at least
+    /// four and a half hours more.
     pub fn lineage(self, lineage: Duration) -> Self {
         Self { lineage, ..self }
     }

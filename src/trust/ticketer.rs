@@ -10,7 +10,7 @@ use rustls::time_provider::TimeProvider;
 use super::binding::Binding;
 use super::candidate::{Back, Candidate};
 use super::declined::Declined;
-use super::handshake::{self, IsFullTls12, Known};
+use super::handshake::{self, Known};
 use super::plain_text::PlainText;
 use super::registry::CaRegistry;
 use super::resumption::Sealing;
@@ -41,12 +41,7 @@ impl BindingTicketer {
     }
 
     /// What a ticket says for this part of rustls'.
-    fn seal(
-        &self,
-        session: &[u8],
-        known: Known<'_>,
-        IsFullTls12(is_tls12): IsFullTls12,
-    ) -> Option<Vec<u8>> {
+    fn seal(&self, session: &[u8], known: Known<'_>) -> Option<Vec<u8>> {
         let verdict = match known {
             Known::Claimed(candidate) => return candidate.seal(session),
             Known::Refused => return None,
@@ -55,8 +50,7 @@ impl BindingTicketer {
             Known::Nothing => None,
         };
         let (incarnation, full_at) = (self.sealing.incarnation, self.now()?);
-        let device = verdict.map(Verdict::bind);
-        let binding = Binding { incarnation, full_at, is_tls12, device };
+        let binding = Binding { incarnation, full_at, device: verdict.map(Verdict::bind) };
         let certificate = verdict.map(Verdict::recorded_certificate);
         PlainText::write(session, certificate, 0, |octets| binding.write(octets))
     }
@@ -97,26 +91,19 @@ impl BindingTicketer {
         }
     }
 
-    /// Whether the client came with a ticket of which enough is left.
-    fn is_ticket_kept(&self) -> bool {
-        let is_kept = |known: Known<'_>, _| match known {
-            Known::Claimed(candidate) => candidate.is_kept_for(self.lifetime() / KEPT_FOR),
-            Known::Believed(_) | Known::Refused | Known::Nothing => false,
-        };
-        handshake::with_known(&self.registry, is_kept).unwrap_or(false)
-    }
-
     fn now(&self) -> Option<u64> {
         self.clock.current_time().map(|now| now.as_secs())
     }
 }
 
 impl ProducesTickets for BindingTicketer {
-    /// On TLS 1.2, rustls asks once it has decided whether to resume, and issues no ticket where the
-    /// answer is no: a resumed client then goes on with the one that it has, of which most is left
-    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3: the server *may* renew it).
+    /// Also asked of one handshake. On TLS 1.2 that is once rustls has decided whether to resume: it
+    /// issues no ticket where the answer is no, and a resumed client goes on with the one that it has
+    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3: the server *may* renew it). On
+    /// TLS 1.3 the answer is always the same.
     fn enabled(&self) -> bool {
-        self.sealing.inner.enabled() && !self.is_ticket_kept()
+        let is_young = |ticket: &Candidate| ticket.is_younger_than(self.lifetime() / KEPT_FOR);
+        self.sealing.inner.enabled() && !handshake::keeps_ticket(&self.registry, is_young)
     }
 
     fn lifetime(&self) -> u32 {
@@ -125,8 +112,7 @@ impl ProducesTickets for BindingTicketer {
     }
 
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
-        let seal = |known: Known<'_>, is_full_tls12| self.seal(session, known, is_full_tls12);
-        let plain = handshake::with_known(&self.registry, seal)??;
+        let plain = handshake::with_known(&self.registry, |known| self.seal(session, known))??;
         let ticket = self.sealing.inner.encrypt(&plain)?;
         let fits = ticket.len() <= self.sealing.largest;
         if !fits {
@@ -162,10 +148,9 @@ impl fmt::Debug for BindingTicketer {
 }
 
 /// A ticket of TLS 1.2 is kept for one part in so many of the time for which it is announced, and
-/// then exchanged when it is used. Keys that last half of that time at least, as rustls' own do, still
-/// open it when a client comes back that was just too early to have it exchanged, if it comes at
-/// regular intervals.
-const KEPT_FOR: u32 = 4;
+/// then exchanged when it is used. Keys that open a ticket for half of that time at least, as rustls'
+/// own do, still open it when a client comes back three eighths of that time after it was last there.
+const KEPT_FOR: u32 = 8;
 /// More than any client keeps for one server.
 const MAX_OFFERED: u32 = 8;
 /// "Servers MUST NOT use any value greater than 604800 seconds (7 days)" (RFC 8446 section 4.6.1).

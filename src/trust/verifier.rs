@@ -74,7 +74,10 @@ impl DeviceVerifier {
 }
 
 impl ClientCertVerifier for DeviceVerifier {
+    /// rustls asks when a connection is made, and where it could ask the client for its certificate: in
+    /// full handshakes only. What a ticket claimed there is void.
     fn offer_client_auth(&self) -> bool {
+        handshake::note_candidate(&self.registry, None);
         self.client_auth != ClientAuth::Disabled
     }
 
@@ -82,10 +85,7 @@ impl ClientCertVerifier for DeviceVerifier {
         self.client_auth == ClientAuth::Required
     }
 
-    /// rustls asks for them where it is about to ask the client for its certificate: in full
-    /// handshakes only. What a ticket claimed there is void.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        handshake::note_candidate(&self.registry, None);
         &[]
     }
 

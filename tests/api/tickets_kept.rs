@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mqtls::CaStatus::Active;
 use mqtls::{ClientAuth, Resumption, Tickets};
@@ -12,12 +13,13 @@ use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::line::on_versions;
 use crate::own_handshake::shaken;
 use crate::support::{Door, Identity, NOW, Peer, TestCa, TestClock, VERSIONS, client};
 use crate::ticket_tools::{Glass, Parts, careless_of_names, come, come_as, keys, sealed_by};
 
-/// For which a ticket of [`Glass`] is kept: a quarter of an hour, its lifetime.
-const KEPT: u64 = 15 * 60;
+/// For which a ticket of [`Glass`] is kept: an eighth of an hour, its lifetime.
+const KEPT: u64 = 450;
 
 /// A door whose tickets are of glass, its CA, and a client that it believes.
 fn of_glass(
@@ -34,7 +36,7 @@ fn of_glass(
 }
 
 #[tokio::test]
-async fn on_tls12_a_ticket_is_kept_for_a_quarter_of_its_time_and_then_exchanged() {
+async fn on_tls12_a_ticket_is_kept_for_an_eighth_of_its_time_and_then_exchanged() {
     for client_auth in [ClientAuth::Required, ClientAuth::Optional] {
         let (door, glass, _, client) = of_glass(client_auth, &TLS12);
         assert_eq!(come(&door, &client).await.0, Full);
@@ -106,8 +108,9 @@ async fn answer(door: &Door, client: &ClientConfig) -> (Vec<u8>, usize) {
 #[tokio::test]
 async fn a_full_handshake_brings_a_ticket_also_where_one_was_offered_that_is_good() {
     // What a client offers under another name opens, and resumes nothing.
-    for client_auth in [ClientAuth::Required, ClientAuth::Disabled] {
-        let (door, glass, _, mut client) = of_glass(client_auth, &TLS12);
+    let all = [ClientAuth::Required, ClientAuth::Optional, ClientAuth::Disabled];
+    for (version, client_auth) in on_versions(all) {
+        let (door, glass, _, mut client) = of_glass(client_auth, version);
         careless_of_names(&mut client);
         assert_eq!(come(&door, &client).await.0, Full);
         assert_eq!((glass.opened(), glass.issued()), (0, 1));
@@ -115,11 +118,52 @@ async fn a_full_handshake_brings_a_ticket_also_where_one_was_offered_that_is_goo
         assert_eq!(come_as(&door, &client, "other.test").await.0, Full);
         assert_eq!((glass.opened(), glass.issued()), (1, 2));
         assert_eq!(come_as(&door, &client, "other.test").await.0, Resumed);
-        assert_eq!((glass.opened(), glass.issued()), (2, 2));
+        let is_kept = version == &TLS12;
+        assert_eq!((glass.opened(), glass.issued()), (2, if is_kept { 2 } else { 3 }));
         // Nor does it go back to the handshake of the ticket that was offered.
         let full_at = &Parts::of(&glass.last()).binding[9..14];
         assert_eq!(full_at, &(NOW + 5).to_be_bytes()[3..]);
     }
+}
+
+#[tokio::test]
+async fn a_ticket_of_another_version_is_of_no_use_and_keeps_nothing() {
+    for client_auth in [ClientAuth::Required, ClientAuth::Optional, ClientAuth::Disabled] {
+        let (door, glass, ca, on_tls12) = of_glass(client_auth, &TLS12);
+        let device = (client_auth == ClientAuth::Required).then(|| ca.device("device"));
+        let on_tls13 = client(device.as_ref(), &TLS13);
+        for (one, other) in [(&on_tls12, &on_tls13), (&on_tls13, &on_tls12)] {
+            glass.change(|plain| plain);
+            come(&door, one).await;
+            let of_one = glass.last();
+            come(&door, other).await;
+            let (of_other, issued) = (glass.last(), glass.issued());
+            glass.change(move |_| of_one.clone());
+            assert_eq!(come(&door, other).await.0, Full);
+            assert_eq!(glass.issued(), issued + 1);
+
+            // Nor does it keep rustls from what else a client of TLS 1.3 offers: it asks each time.
+            let mut handshake = door.instance.handshake().unwrap();
+            let ticketer = Arc::clone(&handshake.config().ticketer);
+            assert!(handshake.step(|| ticketer.enabled() && ticketer.decrypt(b"?").is_some()));
+            glass.change(|plain| plain);
+            assert!(handshake.step(|| ticketer.enabled() && ticketer.decrypt(&of_other).is_some()));
+            assert!(handshake.step(|| ticketer.enabled()));
+        }
+    }
+}
+
+#[test]
+fn r01_who_is_resumed_comes_in_whatever_else_rustls_asks() {
+    let (door, _, _, client) = of_glass(ClientAuth::Required, &TLS12);
+    let client = Arc::new(client);
+    assert_eq!(chain_after(&door, &client).0, Full);
+    let (mut context, shaken) = shaken(&door, &client);
+    let server = shaken.unwrap().server;
+    assert_eq!(server.handshake_kind(), Some(Resumed));
+    let config = context.config();
+    assert!(!context.step(|| config.session_storage.can_cache()));
+    let _admission = context.admit(&server).unwrap();
 }
 
 #[tokio::test]
@@ -186,23 +230,10 @@ impl fmt::Debug for Rotating {
 }
 
 #[test]
-fn who_comes_back_within_the_time_that_a_key_is_kept_at_least_is_always_resumed() {
-    const PERIOD: u64 = 6 * 60 * 60;
+fn who_comes_back_at_intervals_for_which_a_key_is_kept_at_least_is_always_resumed() {
     for version in VERSIONS {
-        for interval in [1, 7, 20, 44, 45, 46, 60, 89, 90, 91, 100, 179, 180, 220, 359, 360] {
-            let clock = TestClock::at(NOW);
-            let rotating = Arc::new(Rotating {
-                clock: Arc::clone(&clock),
-                period: PERIOD,
-                keys: Mutex::default(),
-            });
-            let tickets = Tickets::new()
-                .sealed_by(Arc::clone(&rotating) as _)
-                .lineage(std::time::Duration::from_secs(1_000_000));
-            let door = Door::open_as(|spec| spec.resumption(Resumption::On(tickets)));
-            let ca = TestCa::root("fleet");
-            door.register(&ca, Active).unwrap();
-            let client = Arc::new(client(Some(&ca.device("device")), version));
+        for interval in [7, 20, 44, 45, 46, 60, 89, 90, 91, 100, 179, 180, 220, 359, 360] {
+            let (door, clock, client) = with_rotating_keys(version);
             // Wherever in a period it begins.
             let mut now = NOW + 17 * interval * 60 % PERIOD;
             let mut expected = Full;
@@ -217,6 +248,39 @@ fn who_comes_back_within_the_time_that_a_key_is_kept_at_least_is_always_resumed(
         }
     }
 }
+
+#[test]
+fn who_kept_a_ticket_is_resumed_for_three_eighths_of_its_time_after_that() {
+    const KEPT: u64 = 2 * PERIOD / 8;
+    // Issued in the last second of the keys, so that these are the first to go.
+    let (issued, kept) = (PERIOD - 1, PERIOD - 1 + KEPT - 1);
+    for (gap, expected) in [(3 * KEPT, Resumed), (3 * KEPT + 1, Resumed), (3 * KEPT + 2, Full)] {
+        let (door, clock, client) = with_rotating_keys(&TLS12);
+        for (at, expected) in [(issued, Full), (kept, Resumed), (kept + gap, expected)] {
+            clock.set(NOW + at);
+            door.clock.set(NOW + at);
+            assert_eq!(chain_after(&door, &client).0, expected, "{gap}, {at}");
+        }
+    }
+}
+
+/// A door with [`Rotating`] keys that go by this clock, and a client that it believes.
+fn with_rotating_keys(
+    version: &'static SupportedProtocolVersion,
+) -> (Door, Arc<TestClock>, Arc<ClientConfig>) {
+    let clock = TestClock::at(NOW);
+    let (of_keys, keys) = (Arc::clone(&clock), Mutex::default());
+    let rotating = Rotating { clock: of_keys, period: PERIOD, keys };
+    let tickets =
+        Tickets::new().sealed_by(Arc::new(rotating)).lineage(Duration::from_secs(1_000_000));
+    let door = Door::open_as(|spec| spec.resumption(Resumption::On(tickets)));
+    let ca = TestCa::root("fleet");
+    door.register(&ca, Active).unwrap();
+    (door, clock, Arc::new(client(Some(&ca.device("device")), version)))
+}
+
+/// For which a key is the present one.
+const PERIOD: u64 = 6 * 60 * 60;
 
 /// What a ticketer says of how long its tickets last; the rest is glass.
 #[derive(Debug)]
@@ -245,16 +309,16 @@ async fn what_is_announced_says_how_long_a_ticket_is_kept() {
     const DAY: u64 = 24 * 60 * 60;
     for (lifetime, lineage, kept) in [
         (0, DAY, 0),
-        (3, DAY, 0),
-        (4, DAY, 1),
-        (40_000, DAY, 10_000),
-        (u32::MAX, 400, 100),
-        (u32::MAX, 100 * DAY, 7 * DAY / 4),
+        (7, DAY, 0),
+        (8, DAY, 1),
+        (80_000, DAY, 10_000),
+        (u32::MAX, 800, 100),
+        (u32::MAX, 100 * DAY, 7 * DAY / 8),
     ] {
         let glass = Glass::new();
         let tickets = Tickets::new()
             .sealed_by(Arc::new(Lasting(lifetime, Arc::clone(&glass))))
-            .lineage(std::time::Duration::from_secs(lineage));
+            .lineage(Duration::from_secs(lineage));
         let door = Door::open_as(|spec| spec.resumption(Resumption::On(tickets)));
         let ca = TestCa::root("fleet");
         door.register(&ca, Active).unwrap();

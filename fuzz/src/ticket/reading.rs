@@ -17,7 +17,6 @@ pub struct Text<'a> {
 /// What a session rests on, as it is written.
 pub struct Sealed {
     pub incarnation: [u8; 8],
-    pub is_tls12: bool,
     pub full_at: u64,
     pub device: Option<SealedDevice>,
 }
@@ -101,15 +100,14 @@ impl Sealed {
     }
 
     fn read(rest: &mut &[u8]) -> Option<Self> {
-        let (is_tls12, count) = match octet(rest)? {
-            first @ 0x40..=0x49 => (true, first - 0x40),
-            first @ 0x50..=0x59 => (false, first - 0x50),
+        let count = match octet(rest)? {
+            first @ 0x40..=0x49 => first - 0x40,
             _ => return None,
         };
         let incarnation = take(rest, 8)?.try_into().unwrap();
         let full_at = value(take(rest, 5)?);
         let device = if count == 0 { None } else { Some(SealedDevice::read(rest, count)?) };
-        Some(Self { incarnation, is_tls12, full_at, device })
+        Some(Self { incarnation, full_at, device })
     }
 }
 

@@ -417,7 +417,7 @@ fn session(end_entity: &[u8]) -> Vec<u8> {
 /// What a ticket says that is issued in a full handshake.
 fn sealed(verdict: &Verdict, end_entity: &[u8]) -> Vec<u8> {
     let (incarnation, device) = (Incarnation([0; 8]), Some(verdict.bind()));
-    let binding = Binding { incarnation, full_at: NOW, is_tls12: true, device };
+    let binding = Binding { incarnation, full_at: NOW, device };
     let certificate = verdict.recorded_certificate();
     let session = session(end_entity);
     PlainText::write(&session, Some(certificate), 0, |octets| binding.write(octets)).unwrap()
