@@ -17,7 +17,7 @@ pub(crate) struct Broker {
     console: ChildStdin,
     said: Receiver<String>,
     dir: Rc<TempDir>,
-    port: String,
+    pub(crate) port: String,
     pub(crate) retired_ca: String,
 }
 
@@ -247,10 +247,15 @@ pub(crate) fn found(program: &str) -> bool {
     if asked.arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
         return true;
     }
-    let demanded = std::env::var("MQTLS_PEERS").is_ok_and(|value| value == "1");
-    assert!(!demanded, "{program} is missing, and MQTLS_PEERS=1 demands it");
-    eprintln!("skipped: {program} is missing");
+    miss(program);
     false
+}
+
+/// Says that a peer is not there, and fails where it has to be.
+pub(crate) fn miss(peer: &str) {
+    let demanded = std::env::var("MQTLS_PEERS").is_ok_and(|value| value == "1");
+    assert!(!demanded, "{peer} is missing, and MQTLS_PEERS=1 demands it");
+    eprintln!("skipped: {peer} is missing");
 }
 
 /// Asks again and again until something is so.
