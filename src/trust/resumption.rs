@@ -114,6 +114,10 @@ impl Tickets {
     /// it is always one, and none where the client keeps the one with which it came.
     ///
     /// Each costs the handshake an encryption and a message.
+    ///
+    /// rustls gives each ticket a nonce of 32 bytes. A wolfSSL that was built without
+    /// `--enable-ticket-nonce-malloc` has room for 8, and ends the connection when a ticket comes: a
+    /// fleet of such devices needs 0, or TLS 1.2.
     pub fn per_handshake(self, count: usize) -> Self {
         Self { per_handshake: count.min(Self::MAX_PER_HANDSHAKE), ..self }
     }
