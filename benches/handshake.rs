@@ -14,11 +14,11 @@
 //! context that `Instance::handshake` gives, from its beginning through the gate, which enters the
 //! connection among those that are live; the baseline's with rustls' own `Ticketer`. The baseline
 //! issues a ticket in each; ours does on TLS 1.3, and on TLS 1.2 leaves the client the one that it
-//! came with. In `tls12-resumed-exchanged` that is so old that ours issues one as well.
+//! came with. In `tls12-resumed-renewed` that is so old that ours renews it.
 //! Sixteen devices come in turn, with names of 1 to 61 characters: a ticket goes through a
 //! hash in blocks of 128 bytes and through a cipher in blocks of 16, so that a few bytes more cost
-//! nothing with one certificate and a block or two with another. **`bytes`** is what the handshakes of
-//! one device take on the wire, whose chain is its certificate.
+//! nothing with one certificate and a block or two with another. **`bytes`** is how many the handshakes of
+//! one device take on the wire, which sends no CA certificate.
 //! `tls13-listener` compares `Acceptor::accept` with tokio-rustls' `TlsAcceptor` over in-memory
 //! streams, by the time in which the server's future is polled: ours reads the ClientHello first,
 //! has a deadline and a permit, and ends with the gate. Both issue a ticket that nobody uses.
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
             Returning::to(&servers, || servers.clients_of_all_lengths(version)).contenders()
         });
     }
-    benches.compare("tls12-resumed-exchanged", RESUMED, || {
+    benches.compare("tls12-resumed-renewed", RESUMED, || {
         let servers = Servers::new();
         let returning = Returning::to(&servers, || {
             let mut clients = servers.clients_of_all_lengths(&rustls::version::TLS12);
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         servers.door.clock.set(NOW + lifetime / 4);
         returning.contenders()
     });
-    benches.report("bytes", said);
+    benches.report("bytes", bytes_on_the_wire);
     benches.compare("tls13-listener", LISTENER, || {
         let servers = Servers::new();
         let client = Arc::new(servers.forgetful_client(&rustls::version::TLS13));
@@ -109,7 +109,7 @@ fn main() -> ExitCode {
 }
 
 /// How many bytes a handshake takes on the wire.
-fn said() -> String {
+fn bytes_on_the_wire() -> String {
     let servers = Servers::new();
     let (instance, bare) = (&servers.door.instance, servers.resuming_bare());
     let device = servers.devices.get(2).unwrap();
@@ -118,8 +118,8 @@ fn said() -> String {
         let [ours, theirs] = [(); 2].map(|()| Arc::new(client(Some(device), version)));
         for kind in ["full", "resumed"] {
             let (ours, theirs) = (shake_in_context(instance, &ours), shake(&bare, &theirs));
-            let [of_client, of_server] = ours.said;
-            let [of_client_bare, of_server_bare] = theirs.said;
+            let [of_client, of_server] = ours.bytes;
+            let [of_client_bare, of_server_bare] = theirs.bytes;
             lines.push(format!(
                 "{case} {kind}: {of_client} from the client and {of_server} from the server, with \
                  bare rustls {of_client_bare} and {of_server_bare}"

@@ -15,8 +15,8 @@ pub(crate) struct Shaken {
     kind: HandshakeKind,
     /// On the server's part.
     spent: Duration,
-    /// In bytes, from the client to the server and back.
-    pub(crate) said: [usize; 2],
+    /// From the client to the server, and back.
+    pub(crate) bytes: [usize; 2],
 }
 
 /// One handshake on plain connections.
@@ -43,7 +43,7 @@ fn shake_in_steps<S, C: Configured, E>(
     let mut client = ClientConnection::new(Arc::clone(client), server_name()).unwrap();
     let mut to_server = Vec::new();
     let mut to_client = Vec::new();
-    let mut said = [0; 2];
+    let mut bytes = [0; 2];
 
     let mut start = Instant::now();
     let mut context = begin(server);
@@ -68,7 +68,7 @@ fn shake_in_steps<S, C: Configured, E>(
             server.write_tls(&mut to_client).unwrap();
         }
         spent += start.elapsed();
-        said = [said[0] + to_server.len(), said[1] + to_client.len()];
+        bytes = [bytes[0] + to_server.len(), bytes[1] + to_client.len()];
 
         let mut received = to_client.as_slice();
         while !received.is_empty() {
@@ -81,7 +81,7 @@ fn shake_in_steps<S, C: Configured, E>(
     spent += start.elapsed();
     assert!(server.peer_certificates().is_some());
     drop(ended);
-    Shaken { kind: server.handshake_kind().unwrap(), spent, said }
+    Shaken { kind: server.handshake_kind().unwrap(), spent, bytes }
 }
 
 /// What a server's connection is made with.

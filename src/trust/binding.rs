@@ -60,7 +60,7 @@ impl<'a> Binding<'a> {
         }
     }
 
-    /// What these octets say. `None` where they are none that [`write`](Self::write) has written.
+    /// What these octets say. `None` where they are not well formed.
     pub(super) fn read(octets: &'a [u8]) -> Option<Self> {
         let mut rest = Reader(octets);
         let first = rest.octet()?;

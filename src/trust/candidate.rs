@@ -21,22 +21,23 @@ use crate::certificate::{CaIdentity, SerialNumber};
 /// What a ticket says, after nothing was found that speaks against it.
 ///
 /// No identity: whoever saw a ticket go by can offer it. It becomes a [`Verdict`] only where the
-/// handshake was resumed, from a session that holds the same certificate.
+/// handshake was resumed, from a session that holds the certificate on the device's record.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     /// The octets that say it.
     binding: Vec<u8>,
     device: Option<CandidateDevice>,
-    /// How many seconds after the full handshake the ticket was issued, and came back.
-    issued: u32,
-    back: u32,
+    /// How many seconds after the full handshake the ticket was issued.
+    issued_after: u32,
+    /// And offered.
+    offered_after: u32,
 }
 
-/// When a ticket came back.
-pub(super) struct Back {
+/// When a ticket is offered.
+pub(super) struct Offered {
     pub(super) now: UnixTime,
-    /// How many seconds ago the full handshake was.
-    pub(super) since_full: u32,
+    /// How many seconds after the full handshake that is.
+    pub(super) after: u32,
 }
 
 #[derive(Debug)]
@@ -51,18 +52,18 @@ impl Candidate {
     /// tells the time.
     pub(super) fn recall(
         plain: &[u8],
-        check: impl FnOnce(&Binding<'_>) -> Result<Back, Declined>,
+        check: impl FnOnce(&Binding<'_>) -> Result<Offered, Declined>,
         registry: &CaRegistry,
     ) -> Result<(Vec<u8>, Self), Declined> {
         let plain = PlainText::read(plain).ok_or(Declined::Unreadable)?;
         let binding = Binding::read(plain.binding).ok_or(Declined::Unreadable)?;
-        let Back { now, since_full } = check(&binding)?;
+        let Offered { now, after } = check(&binding)?;
         let recall = |device| CandidateDevice::recall(device, registry, now);
         let candidate = Self {
             device: binding.device.as_ref().map(recall).transpose()?,
             binding: plain.binding.to_vec(),
-            issued: plain.issued,
-            back: since_full,
+            issued_after: plain.issued_after,
+            offered_after: after,
         };
         let session = plain.session(candidate.certificate()).ok_or(Declined::Unreadable)?;
         Ok((session, candidate))
@@ -74,13 +75,14 @@ impl Candidate {
 
     /// Whether the ticket was issued fewer seconds ago than this.
     pub(super) fn is_younger_than(&self, seconds: u32) -> bool {
-        self.back.checked_sub(self.issued).is_some_and(|age| age < seconds)
+        let age = self.offered_after.checked_sub(self.issued_after);
+        age.is_some_and(|age| age < seconds)
     }
 
     /// What the next ticket of the lineage says, with the time of the full handshake that it goes back
     /// to, for this part of rustls'.
     pub(super) fn seal(&self, session: &[u8]) -> Option<Vec<u8>> {
-        PlainText::write(session, self.certificate(), self.back, |octets| {
+        PlainText::write(session, self.certificate(), self.offered_after, |octets| {
             octets.extend_from_slice(&self.binding);
             Some(())
         })
@@ -135,7 +137,7 @@ impl CandidateDevice {
 }
 
 impl Verdict {
-    /// What a ticket says for a device that the verifier has believed in a handshake at that time.
+    /// What a ticket says of a device that the verifier has believed.
     ///
     /// The words are those that the verifier saw: with the present ones, a CA that was deactivated
     /// and activated since would leave the ticket good. A device that is new is named by the record
@@ -144,14 +146,6 @@ impl Verdict {
         let (order, word) = self.standing.bind();
         let path = self.path.iter().map(PathCa::bind).collect();
         BoundDevice { order, word, not_after: self.not_after.as_secs(), path }
-    }
-
-    /// The device's certificate as the record holds it that a ticket names.
-    pub(super) fn recorded_certificate(&self) -> &[u8] {
-        match &self.standing {
-            DeviceStanding::Recorded(seen) => seen.record.certificate(),
-            DeviceStanding::New { .. } => self.device.certificate(),
-        }
     }
 }
 

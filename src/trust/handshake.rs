@@ -60,7 +60,7 @@ pub(super) fn keeps_ticket(
     is_good_for_long: impl FnOnce(&Candidate) -> bool,
 ) -> bool {
     let keeps = of(registry, |handshake| {
-        // On TLS 1.3 rustls asks before it opens the first one, too; there each ticket is used once.
+        // On TLS 1.3 rustls asks before it opens the first one, too. There a ticket is used once.
         handshake.is_tls13 |= handshake.tickets == 0;
         let candidate = handshake.candidate().filter(|_| !handshake.is_tls13);
         candidate.is_some_and(is_good_for_long)

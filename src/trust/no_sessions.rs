@@ -10,9 +10,9 @@ use super::registry::CaRegistry;
 
 /// Stores nothing: whoever comes back does so with a ticket.
 ///
-/// rustls asks whether it can store sessions in a TLS 1.2 handshake that it does not resume, and in
-/// no other: before its ServerHello says whether a ticket will follow. So that is where such a
-/// handshake is known to be a full one.
+/// rustls calls `can_cache` in a TLS 1.2 handshake that it does not resume, and nowhere else: before it
+/// asks whether to announce a ticket. That is where such a handshake is known to be a full one;
+/// the verifier hears of it later.
 pub(crate) struct NoSessions {
     registry: Arc<CaRegistry>,
 }

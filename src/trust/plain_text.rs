@@ -5,9 +5,9 @@ use std::num::NonZeroU16;
 /// A ticket's plain text.
 ///
 /// The device's certificate is taken out of rustls' part: the record that the binding names has it,
-/// and without a record the ticket is of no use. It is most of what a ticket would hold, and so of
-/// what goes over the wire with every ticket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// and without a record the ticket is of no use. The certificate would be most of the ticket, and go
+/// over the wire with it each time.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct PlainText<'a> {
     session: &'a [u8],
     /// Where the certificate was in rustls' part. `None` where all of it is there.
@@ -15,50 +15,46 @@ pub(super) struct PlainText<'a> {
     /// What the session rests on: the same in every ticket since the last full handshake.
     pub(super) binding: &'a [u8],
     /// How many seconds after that handshake the ticket was issued.
-    pub(super) issued: u32,
+    pub(super) issued_after: u32,
 }
 
 impl<'a> PlainText<'a> {
-    /// The plain text of a ticket that is issued now for `session`, rustls' part. `certificate` is what
-    /// the device's record holds, and `None` for a client without one. `None` where the binding is
-    /// longer than any that was verified.
+    /// The plain text of a ticket for `session`, rustls' part, that is issued so many seconds after the
+    /// full handshake. `certificate` is what the device's record holds, and `None` for a client without
+    /// one. `None` where the binding is longer than any that was verified.
     pub(super) fn write(
         session: &[u8],
         certificate: Option<&[u8]>,
-        issued: u32,
+        issued_after: u32,
         binding: impl FnOnce(&mut Vec<u8>) -> Option<()>,
     ) -> Option<Vec<u8>> {
         let cut = certificate.and_then(|certificate| cut(session, certificate));
-        let (before, gap, behind) = cut
-            .map_or((session, 0, &[][..]), |Cut { before, gap, behind }| {
-                (before, gap.get(), behind)
-            });
+        let (before, gap, behind) = cut.unwrap_or((session, 0, &[]));
         let session_length = before.len() + behind.len();
         let mut octets = Vec::with_capacity(session_length + USUAL_LENGTH);
         octets.extend_from_slice(before);
         octets.extend_from_slice(behind);
         binding(&mut octets)?;
         let length = u16::try_from(octets.len().checked_sub(session_length)?).ok()?;
-        octets.extend_from_slice(&issued.to_be_bytes());
+        octets.extend_from_slice(&issued_after.to_be_bytes());
         octets.extend_from_slice(&gap.to_be_bytes());
         octets.extend_from_slice(&length.to_be_bytes());
         Some(octets)
     }
 
-    /// Takes a plain text apart, from its end. `None` where it is none that
-    /// [`write`](Self::write) has written.
+    /// Takes a plain text apart, from its end. `None` where it is shorter than it says.
     pub(super) fn read(octets: &'a [u8]) -> Option<Self> {
         let (octets, length) = octets.split_last_chunk()?;
         let (octets, gap) = octets.split_last_chunk()?;
-        let (octets, issued) = octets.split_last_chunk()?;
+        let (octets, issued_after) = octets.split_last_chunk()?;
         let length = usize::from(u16::from_be_bytes(*length));
         let (session, binding) = octets.split_at_checked(octets.len().checked_sub(length)?)?;
         let gap = NonZeroU16::new(u16::from_be_bytes(*gap));
-        Some(Self { session, gap, binding, issued: u32::from_be_bytes(*issued) })
+        Some(Self { session, gap, binding, issued_after: u32::from_be_bytes(*issued_after) })
     }
 
-    /// rustls' part, with the certificate that the device's record holds. `None` where that has no
-    /// place in it.
+    /// rustls' part, with the certificate that the device's record holds. `None` where there is none, or
+    /// no place for it.
     pub(super) fn session(&self, certificate: Option<&[u8]>) -> Option<Vec<u8>> {
         match self.gap {
             None => Some(self.session.to_vec()),
@@ -70,23 +66,15 @@ impl<'a> PlainText<'a> {
     }
 }
 
-struct Cut<'a> {
-    before: &'a [u8],
-    /// How long that is.
-    gap: NonZeroU16,
-    behind: &'a [u8],
-}
-
-/// What is around a certificate. `None` where the session has another one or none: the gate is to see
-/// that it does.
-fn cut<'a>(session: &'a [u8], certificate: &[u8]) -> Option<Cut<'a>> {
+/// What stands before a certificate, how long that is, and what stands behind. `None` where the session
+/// does not hold it octet for octet, or at its front or at a place that two octets cannot say.
+fn cut<'a>(session: &'a [u8], certificate: &[u8]) -> Option<(&'a [u8], u16, &'a [u8])> {
     let first = certificate.first()?;
+    // The first octet alone tells almost all places apart, in less time.
     let is_it = |part: &[u8]| part.first() == Some(first) && part == certificate;
-    let at = session.windows(certificate.len()).position(is_it)?;
+    let at = session.windows(certificate.len()).position(is_it).filter(|at| *at != 0)?;
     let (before, rest) = session.split_at_checked(at)?;
-    let behind = rest.get(certificate.len()..)?;
-    let gap = NonZeroU16::new(u16::try_from(at).ok()?)?;
-    Some(Cut { before, gap, behind })
+    Some((before, u16::try_from(at).ok()?, rest.get(certificate.len()..)?))
 }
 
 /// Of what stands behind rustls' part, with two registered CAs on the path, so that the usual one
@@ -124,7 +112,7 @@ mod tests {
             for certificate in [None, Some(&certificate[..])] {
                 let plain = written(&session, certificate, issued, &binding);
                 let read = PlainText::read(&plain).unwrap();
-                prop_assert_eq!((read.binding, read.issued), (&binding[..], issued));
+                prop_assert_eq!((read.binding, read.issued_after), (&binding[..], issued));
                 prop_assert_eq!(read.session(certificate), Some(session.clone()));
             }
         }
@@ -167,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_certificate_further_back_than_can_be_said_is_left_there() {
-        for (at, length) in [(65_535, 65_535), (65_536, 65_537)] {
+        for (at, length) in [(65_535, 65_535), (65_536, 65_537), (65_537, 65_538)] {
             let session = [&vec![b' '; at][..], b"!"].concat();
             let plain = written(&session, Some(b"!"), 0, b"");
             assert_eq!(plain.len(), length + 8);

@@ -55,9 +55,9 @@ impl Resumption {
 /// How tickets are made, and for how long they are good.
 ///
 /// A ticket is good only for the instance that issued it, under the same server name, and while
-/// every CA on the device's path is in the state in which it was verified; else it is declined and
-/// the handshake is a full one. At the server there is the device's record and nothing else: a ticket
-/// names it, and is without the certificate that is on it.
+/// every CA on the device's path and the device's record are in the state in which they were seen; else
+/// it is declined and the handshake is a full one. The server keeps nothing for a ticket but that
+/// record, from which it takes the device's certificate.
 #[derive(Clone)]
 #[must_use]
 pub struct Tickets {
@@ -76,7 +76,7 @@ impl Tickets {
     pub const MAX_LARGEST: usize = 48 * 1024;
 
     /// Tickets under the keys of the crypto module that a feature names, `aws-lc-rs` before `ring`:
-    /// new ones for each instance, drawn when it is created and exchanged every six hours. With
+    /// new ones for each instance, drawn when it is created and rotated every six hours. With
     /// neither feature nothing is resumed, unless [`sealed_by`](Self::sealed_by) names something.
     pub fn new() -> Self {
         Self { inner: None, lineage: LINEAGE, per_handshake: PER_HANDSHAKE, largest: LARGEST }
@@ -99,11 +99,11 @@ impl Tickets {
     /// seals it keeps its keys, if that is shorter: 6 to 12 hours with the keys of the crypto module.
     ///
     /// No resumed handshake asks the device to prove that it still holds its key: this is for how long
-    /// it need not. On TLS 1.3 each brings a new ticket. On TLS 1.2 it does where the one that was used
-    /// has reached an eighth of the time for which it was announced, with the keys of the crypto module
-    /// one and a half hours: else the client goes on with the one that it has
-    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3), which is then good for at least
-    /// four and a half hours more.
+    /// it need not. On TLS 1.3 each brings a new ticket. On TLS 1.2 a client keeps its ticket until an
+    /// eighth of its announced lifetime is over, with the keys of the crypto module one and a half hours;
+    /// only then does a resumed handshake renew it
+    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3). Within the next four and a half
+    /// hours a client is sure to be resumed.
     pub fn lineage(self, lineage: Duration) -> Self {
         Self { lineage, ..self }
     }

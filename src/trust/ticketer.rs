@@ -8,7 +8,7 @@ use rustls::server::ProducesTickets;
 use rustls::time_provider::TimeProvider;
 
 use super::binding::Binding;
-use super::candidate::{Back, Candidate};
+use super::candidate::{Candidate, Offered};
 use super::declined::Declined;
 use super::handshake::{self, Known};
 use super::plain_text::PlainText;
@@ -51,7 +51,7 @@ impl BindingTicketer {
         };
         let (incarnation, full_at) = (self.sealing.incarnation, self.now()?);
         let binding = Binding { incarnation, full_at, device: verdict.map(Verdict::bind) };
-        let certificate = verdict.map(Verdict::recorded_certificate);
+        let certificate = verdict.map(|verdict| &**verdict.claimed_device().certificate());
         PlainText::write(session, certificate, 0, |octets| binding.write(octets))
     }
 
@@ -71,7 +71,7 @@ impl BindingTicketer {
     }
 
     /// Whether a ticket is this instance's, and from a time that counts; and the time.
-    fn check(&self, binding: &Binding<'_>) -> Result<Back, Declined> {
+    fn check(&self, binding: &Binding<'_>) -> Result<Offered, Declined> {
         if binding.incarnation != self.sealing.incarnation {
             return Err(Declined::OtherInstance);
         }
@@ -85,8 +85,8 @@ impl BindingTicketer {
             None if self.client_auth == ClientAuth::Required => Err(Declined::Anonymous),
             Some(device) if now.as_secs() > device.not_after => Err(Declined::PathExpired),
             None | Some(_) => {
-                let since_full = u32::try_from(age).unwrap_or(u32::MAX);
-                Ok(Back { now, since_full })
+                let after = u32::try_from(age).map_err(|_| Declined::TooOld)?;
+                Ok(Offered { now, after })
             }
         }
     }
@@ -97,12 +97,14 @@ impl BindingTicketer {
 }
 
 impl ProducesTickets for BindingTicketer {
-    /// Also asked of one handshake. On TLS 1.2 that is once rustls has decided whether to resume: it
-    /// issues no ticket where the answer is no, and a resumed client goes on with the one that it has
-    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3: the server *may* renew it). On
-    /// TLS 1.3 the answer is always the same.
+    /// On TLS 1.2, rustls asks once it has decided whether to resume. It issues no ticket where the
+    /// answer is no, and a resumed client goes on with the one that it has: "it MAY renew the ticket by
+    /// including a NewSessionTicket handshake message"
+    /// ([RFC 5077](https://www.rfc-editor.org/rfc/rfc5077) section 3.3). On TLS 1.3, where it asks before
+    /// it opens one as well, the answer is always the inner one's.
     fn enabled(&self) -> bool {
-        let is_young = |ticket: &Candidate| ticket.is_younger_than(self.lifetime() / KEPT_FOR);
+        let is_young =
+            |ticket: &Candidate| ticket.is_younger_than(self.lifetime() / RENEWED_AFTER_ONE_IN);
         self.sealing.inner.enabled() && !handshake::keeps_ticket(&self.registry, is_young)
     }
 
@@ -147,10 +149,10 @@ impl fmt::Debug for BindingTicketer {
     }
 }
 
-/// A ticket of TLS 1.2 is kept for one part in so many of the time for which it is announced, and
-/// then exchanged when it is used. Keys that open a ticket for half of that time at least, as rustls'
-/// own do, still open it when a client comes back three eighths of that time after it was last there.
-const KEPT_FOR: u32 = 8;
+/// On TLS 1.2 a ticket that is used is renewed once this part of its announced lifetime is over. Keys
+/// that open it for half of that lifetime at least, as rustls' own do, still do so when a client comes
+/// back three eighths of the lifetime after it was last there.
+const RENEWED_AFTER_ONE_IN: u32 = 8;
 /// More than any client keeps for one server.
 const MAX_OFFERED: u32 = 8;
 /// "Servers MUST NOT use any value greater than 604800 seconds (7 days)" (RFC 8446 section 4.6.1).

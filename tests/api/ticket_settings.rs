@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mqtls::CaStatus::Active;
@@ -13,7 +14,7 @@ use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
 use rustls::{ClientConfig, ServerConfig};
 
-use crate::support::{Door, Peer, PlainHandshake, TestCa, VERSIONS, client, provider};
+use crate::support::{Door, NOW, Peer, PlainHandshake, TestCa, VERSIONS, client, provider};
 use crate::ticket_tools::{Declines, Glass, Wire, come, keys, sealed_by};
 
 /// A door with these settings, and a client that it believes.
@@ -63,6 +64,46 @@ async fn nothing_is_resumed_where_resumption_is_off() {
             }
             assert_eq!(tickets_in_one_visit(&door, &client).await, 0);
         }
+    }
+}
+
+/// Glass that can be switched off while the instance lives.
+#[derive(Debug)]
+struct Switched(AtomicBool, Arc<Glass>);
+
+impl ProducesTickets for Switched {
+    fn enabled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.1.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.1.encrypt(plain)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.1.decrypt(ticket)
+    }
+}
+
+#[tokio::test]
+async fn where_what_seals_tickets_is_switched_off_no_more_are_issued() {
+    for version in VERSIONS {
+        let glass = Glass::new();
+        let switched = Arc::new(Switched(true.into(), Arc::clone(&glass)));
+        let (door, client) = door_and_client(sealed_by(&switched), version);
+        assert_eq!(come(&door, &client).await.0, Full);
+        assert_eq!(glass.issued(), 1);
+        switched.0.store(false, Ordering::SeqCst);
+        door.clock.set(NOW + 3599);
+        // rustls asks on TLS 1.3 alone before it opens one.
+        let expected = if version == &rustls::version::TLS13 { Full } else { Resumed };
+        assert_eq!(come(&door, &client).await.0, expected);
+        assert_eq!(glass.issued(), 1);
+        assert_eq!(tickets_in_one_visit(&door, &client).await, 0);
     }
 }
 
@@ -179,40 +220,33 @@ impl std::fmt::Debug for Padding {
 #[tokio::test]
 async fn a_ticket_that_would_be_too_large_is_not_issued() {
     for version in VERSIONS {
-        let glass = Glass::new();
-        let limited = |bytes| {
-            Resumption::On(Tickets::new().sealed_by(Arc::clone(&glass) as _).largest(bytes))
-        };
-        let (door, client) = door_and_client(limited(usize::MAX), version);
-        assert_eq!(come(&door, &client).await.0, Full);
-        let length = glass.last().len();
-
-        for (largest, expected) in [(length, Resumed), (length - 1, Full), (0, Full)] {
-            let (door, _) = door_and_client(limited(largest), version);
-            let device_ca = TestCa::root("fleet");
-            door.register(&device_ca, Active).unwrap();
-            let client = same_length(&door, &glass, &device_ca, version, length).await;
+        for (less, expected) in [(0, Resumed), (1, Full), (usize::MAX, Full)] {
+            let (door, client) = where_a_ticket_has_less_room(less, version).await;
             let mut declines = Declines::watch();
-            assert_eq!(come(&door, &client).await.0, expected, "{largest} of {length}");
+            assert_eq!(come(&door, &client).await.0, expected, "{less} less than it needs");
             // The client had none to offer.
             assert!(declines.take().is_empty());
         }
     }
 }
 
-/// A client after a full handshake whose plain text had this length: signatures differ in theirs.
-async fn same_length(
-    door: &Door,
-    glass: &Glass,
-    ca: &TestCa,
+/// A door whose tickets may have so many bytes less than they need, and a client that has been there.
+async fn where_a_ticket_has_less_room(
+    less: usize,
     version: &'static rustls::SupportedProtocolVersion,
-    length: usize,
-) -> ClientConfig {
+) -> (Door, ClientConfig) {
+    let glass = Glass::new();
+    let limited = |bytes| Tickets::new().sealed_by(Arc::clone(&glass) as _).largest(bytes);
     loop {
-        let client = client(Some(&ca.device("device")), version);
-        assert_eq!(come(door, &client).await.0, Full);
+        let (door, client) = door_and_client(Resumption::On(limited(usize::MAX)), version);
+        assert_eq!(come(&door, &client).await.0, Full);
+        let length = glass.last().len();
+        let limited = limited(length.saturating_sub(less));
+        let (door, client) = door_and_client(Resumption::On(limited), version);
+        assert_eq!(come(&door, &client).await.0, Full);
+        // Now and then it is longer than the one before: the words in it grow.
         if glass.last().len() == length {
-            return client;
+            return (door, client);
         }
     }
 }

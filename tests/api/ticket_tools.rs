@@ -1,6 +1,7 @@
 //! What tests of tickets look through: a ticketer of glass, and clients with a memory of their own.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -140,6 +141,9 @@ impl fmt::Debug for Glass {
         f.write_str("what must not be shown")
     }
 }
+
+/// Where a binding says when the full handshake was.
+pub(crate) const FULL_AT: Range<usize> = 9..14;
 
 /// A ticket's plain text in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]

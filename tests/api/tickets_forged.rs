@@ -1,6 +1,5 @@
 //! Tickets that somebody else offers, and tickets that say what none of ours would.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,8 +17,8 @@ use crate::support::{
     Door, Identity, TestCa, VERSIONS, Visit, client, client_of, provider, record,
 };
 use crate::ticket_tools::{
-    DEVICE_DELETED, Declines, Glass, Parts, careless_of_names, come, come_as, device_changed,
-    sealed_by, switch_certificate,
+    DEVICE_DELETED, Declines, FULL_AT, Glass, Parts, careless_of_names, come, come_as,
+    device_changed, sealed_by, switch_certificate,
 };
 
 const UNREADABLE: &str = "it says nothing that can be read";
@@ -240,7 +239,6 @@ async fn r04_an_anonymous_ticket_is_declined_where_a_certificate_is_required() {
 
 /// Of the binding, with the octet before them that holds its version and the number of CAs.
 const INCARNATION_AND_TIME: usize = 1 + 8 + 5;
-const TIME: Range<usize> = 9..14;
 /// Where the device's record begins: its order and its word, each behind its length.
 const RECORD: usize = INCARNATION_AND_TIME;
 /// How long the last second is, which stands behind the record and before the path.
@@ -270,7 +268,7 @@ async fn whatever_octet_of_a_binding_is_another_nobody_comes_in_as_somebody_else
             assert_eq!(admitted, sha256);
             // A time that is later or earlier may be good, too, and under which number the CA's
             // certificate came is for those to know who seal it.
-            let times = TIME.contains(&at) || (end - LAST_SECOND..end).contains(&at);
+            let times = FULL_AT.contains(&at) || (end - LAST_SECOND..end).contains(&at);
             let may_resume = times || at == end;
             assert!(may_resume || kind == Full, "octet {at} of {length}");
         }

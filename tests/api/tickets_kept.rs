@@ -1,13 +1,14 @@
 //! Tickets of TLS 1.2 that are kept, and what tickets are without: the device's certificate.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{fmt, iter};
 
 use mqtls::CaStatus::Active;
 use mqtls::{ClientAuth, Resumption, Tickets};
 use rustls::HandshakeKind::{Full, Resumed};
 use rustls::server::ProducesTickets;
+use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
@@ -16,9 +17,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::line::on_versions;
 use crate::own_handshake::shaken;
 use crate::support::{Door, Identity, NOW, Peer, TestCa, TestClock, VERSIONS, client};
-use crate::ticket_tools::{Glass, Parts, careless_of_names, come, come_as, keys, sealed_by};
+use crate::ticket_tools::{
+    FULL_AT, Glass, Parts, careless_of_names, come, come_as, keys, sealed_by,
+};
 
-/// For which a ticket of [`Glass`] is kept: an eighth of an hour, its lifetime.
+/// For how long a ticket of [`Glass`] is kept: an eighth of its hour.
 const KEPT: u64 = 450;
 
 /// A door whose tickets are of glass, its CA, and a client that it believes.
@@ -36,9 +39,15 @@ fn of_glass(
 }
 
 #[tokio::test]
-async fn on_tls12_a_ticket_is_kept_for_an_eighth_of_its_time_and_then_exchanged() {
-    for client_auth in [ClientAuth::Required, ClientAuth::Optional] {
-        let (door, glass, _, client) = of_glass(client_auth, &TLS12);
+async fn on_tls12_a_ticket_is_kept_for_an_eighth_of_its_time_and_then_renewed() {
+    for (client_auth, alpn) in [
+        (ClientAuth::Required, None),
+        (ClientAuth::Required, Some("mqtt")),
+        (ClientAuth::Optional, None),
+        (ClientAuth::Optional, Some("mqtt")),
+    ] {
+        let (door, glass, _, mut client) = of_glass(client_auth, &TLS12);
+        client.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         assert_eq!(come(&door, &client).await.0, Full);
         assert_eq!(glass.issued(), 1);
         let mut issued = 1;
@@ -67,7 +76,7 @@ async fn on_tls13_each_handshake_brings_a_ticket() {
 }
 
 #[tokio::test]
-async fn of_a_kept_ticket_nothing_is_said_on_the_wire() {
+async fn where_a_ticket_is_kept_no_new_session_ticket_is_sent() {
     const SERVER_HELLO: u8 = 2;
     const NEW_SESSION_TICKET: u8 = 4;
     let (door, _, _, client) = of_glass(ClientAuth::Required, &TLS12);
@@ -80,7 +89,8 @@ async fn of_a_kept_ticket_nothing_is_said_on_the_wire() {
     assert!(kept_length < length);
 }
 
-/// Of what handshake messages in clear the server's answer to a ClientHello consists, and its length.
+/// The types of the handshake messages in clear with which the server answers, and how long the answer
+/// is.
 async fn answer(door: &Door, client: &ClientConfig) -> (Vec<u8>, usize) {
     const HANDSHAKE: u8 = 22;
     let mut peer = Peer::of(client.clone());
@@ -121,7 +131,7 @@ async fn a_full_handshake_brings_a_ticket_also_where_one_was_offered_that_is_goo
         let is_kept = version == &TLS12;
         assert_eq!((glass.opened(), glass.issued()), (2, if is_kept { 2 } else { 3 }));
         // Nor does it go back to the handshake of the ticket that was offered.
-        let full_at = &Parts::of(&glass.last()).binding[9..14];
+        let full_at = &Parts::of(&glass.last()).binding[FULL_AT];
         assert_eq!(full_at, &(NOW + 5).to_be_bytes()[3..]);
     }
 }
@@ -167,7 +177,7 @@ fn r01_who_is_resumed_comes_in_whatever_else_rustls_asks() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_behind_its_issue_has_a_ticket_exchanged() {
+async fn a_clock_that_is_set_back_behind_its_issue_has_a_ticket_renewed() {
     let (door, glass, _, client) = of_glass(ClientAuth::Required, &TLS12);
     assert_eq!(come(&door, &client).await.0, Full);
     door.clock.set(NOW + KEPT + 10);
@@ -192,9 +202,8 @@ type Keys = (u64, Arc<dyn ProducesTickets>);
 
 impl Rotating {
     /// The present period, and all keys that were taken so far.
-    fn keys(&self) -> (u64, Vec<Keys>) {
-        let now = rustls::time_provider::TimeProvider::current_time(self.clock.as_ref());
-        let number = (now.unwrap().as_secs() - NOW) / self.period;
+    fn present(&self) -> (u64, Vec<Keys>) {
+        let number = (self.clock.current_time().unwrap().as_secs() - NOW) / self.period;
         let mut all = self.keys.lock().unwrap();
         if all.last().is_none_or(|(last, _)| *last < number) {
             all.push((number, keys()));
@@ -213,13 +222,13 @@ impl ProducesTickets for Rotating {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.keys().1.last().unwrap().1.encrypt(plain)
+        self.present().1.last().unwrap().1.encrypt(plain)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let (number, keys) = self.keys();
-        let good = keys.iter().filter(|(taken, _)| taken + 1 >= number);
-        good.into_iter().find_map(|(_, keys)| keys.decrypt(ticket))
+        let (number, keys) = self.present();
+        let mut good = keys.iter().filter(|(taken, _)| taken + 1 >= number);
+        good.find_map(|(_, keys)| keys.decrypt(ticket))
     }
 }
 
@@ -230,7 +239,7 @@ impl fmt::Debug for Rotating {
 }
 
 #[test]
-fn who_comes_back_at_intervals_for_which_a_key_is_kept_at_least_is_always_resumed() {
+fn who_comes_back_at_regular_intervals_while_a_key_is_kept_is_always_resumed() {
     for version in VERSIONS {
         for interval in [7, 20, 44, 45, 46, 60, 89, 90, 91, 100, 179, 180, 220, 359, 360] {
             let (door, clock, client) = with_rotating_keys(version);
@@ -336,14 +345,86 @@ async fn what_is_announced_says_how_long_a_ticket_is_kept() {
 }
 
 #[test]
-fn outside_of_a_step_and_in_anothers_a_ticketer_says_what_it_is() {
-    let door = Door::open();
+fn what_a_ticket_claims_is_nothing_outside_of_its_handshake_and_to_another_instance() {
+    let (door, glass, _, client) = of_glass(ClientAuth::Required, &TLS12);
+    assert_eq!(chain_after(&door, &Arc::new(client)).0, Full);
     let beside = door.beside("mqtt-other");
-    let mut handshake = beside.instance.handshake().unwrap();
-    let config = door.instance.handshake().unwrap().config();
-    assert!(config.ticketer.enabled());
-    assert!(handshake.step(|| config.ticketer.enabled()));
+    let mut handshake = door.instance.handshake().unwrap();
+    let own = handshake.config();
+    let others = beside.instance.handshake().unwrap().config();
+    assert!(handshake.step(|| own.ticketer.decrypt(&glass.last())).is_some());
+    assert!(!handshake.step(|| own.ticketer.enabled()));
+    assert!(own.ticketer.enabled());
+    assert!(handshake.step(|| others.ticketer.enabled()));
+    assert_eq!(handshake.step(|| others.ticketer.encrypt(b"session")), None);
     assert!(!door.instance.server_config().ticketer.enabled());
+}
+
+#[test]
+fn r09_a_ticket_that_is_opened_behind_a_certificate_counts_for_nothing() {
+    for version in VERSIONS {
+        let (door, glass, ca, _) = of_glass(ClientAuth::Required, version);
+        let [mine, theirs] = ["mine", "theirs"].map(|name| ca.device(name));
+        let of = |device: &Identity| Arc::new(client(Some(device), version));
+        assert_eq!(chain_after(&door, &of(&theirs)).0, Full);
+        let stolen = glass.last();
+        let (mut context, shaken) = shaken(&door, &of(&mine));
+        assert!(shaken.is_ok());
+        let own = Parts::of(&glass.last()).binding;
+        let ticketer = Arc::clone(&context.config().ticketer);
+        assert!(context.step(|| ticketer.decrypt(&stolen)).is_some());
+        assert!(context.step(|| ticketer.enabled()));
+        assert!(context.step(|| ticketer.encrypt(b"session")).is_some());
+        assert_eq!(Parts::of(&glass.last()).binding, own);
+    }
+}
+
+#[test]
+fn who_was_refused_is_issued_no_ticket_in_that_handshake() {
+    for version in VERSIONS {
+        let (door, glass, _, _) = of_glass(ClientAuth::Optional, version);
+        let stranger = TestCa::root("strangers").device("stranger");
+        let (mut context, shaken) = shaken(&door, &Arc::new(client(Some(&stranger), version)));
+        assert!(shaken.is_err());
+        let ticketer = Arc::clone(&context.config().ticketer);
+        assert!(context.step(|| ticketer.enabled()));
+        assert_eq!(context.step(|| ticketer.encrypt(b"session")), None);
+        assert_eq!(glass.issued(), 0);
+    }
+}
+
+#[test]
+fn a_ticket_that_is_declined_counts_for_nothing_in_the_next_one() {
+    for client_auth in [ClientAuth::Required, ClientAuth::Optional] {
+        let (door, glass, ca, _) = of_glass(client_auth, &TLS12);
+        let client = Arc::new(client(Some(&ca.device("device")), &TLS12));
+        assert_eq!(chain_after(&door, &client).0, Full);
+        let good = glass.last();
+        let mut handshake = door.instance.handshake().unwrap();
+        let ticketer = Arc::clone(&handshake.config().ticketer);
+        assert!(handshake.step(|| ticketer.decrypt(&good)).is_some());
+        assert_eq!(handshake.step(|| ticketer.decrypt(b"?")), None);
+        assert!(handshake.step(|| ticketer.enabled()));
+        let next = handshake.step(|| ticketer.encrypt(b"session"));
+        // Of whom nothing is known, where such come in.
+        assert_eq!(next.is_some(), client_auth == ClientAuth::Optional);
+        assert!(next.is_none_or(|next| Parts::of(&next).binding[0] & 0x0f == 0));
+    }
+}
+
+#[tokio::test]
+async fn on_tls12_a_session_has_no_id_under_which_it_could_be_stored() {
+    let (door, _, _, client) = of_glass(ClientAuth::Required, &TLS12);
+    let mut peer = Peer::of(client);
+    let (mut near, far) = tokio::io::duplex(64 * 1024);
+    let acceptor = door.acceptor.clone();
+    let _server = tokio::spawn(async move { acceptor.accept(far).await });
+    near.write_all(&peer.flight()).await.unwrap();
+    let mut answer = vec![0; 64 * 1024];
+    let length = near.read(&mut answer).await.unwrap();
+    // A record's header, a message's, the version, and the random; then how long the id is.
+    assert!(length > 5 + 4 + 2 + 32);
+    assert_eq!((answer[5], answer[5 + 4 + 2 + 32]), (2, 0));
 }
 
 /// How a handshake went, and the chain that rustls says the client has.
@@ -383,15 +464,15 @@ fn r01_a_ticket_is_without_the_devices_certificate_and_the_session_has_it_again(
 }
 
 #[test]
-fn r09_what_a_ticket_is_without_is_the_certificate_of_the_record_that_it_names() {
+fn r09_the_certificate_that_is_put_back_is_that_of_the_record_that_the_ticket_names() {
     // Whoever has the keys can give a session to another device, and to nobody who is not on record.
     for version in VERSIONS {
         let (door, glass, ca, _) = of_glass(ClientAuth::Required, version);
         // As long as each other: rustls' part says how long it is.
         let mine = ca.device("mine");
         let length = mine.end_entity().len();
-        let theirs = std::iter::repeat_with(|| ca.device("them"));
-        let theirs = theirs.into_iter().find(|it| it.end_entity().len() == length).unwrap();
+        let mut devices = iter::repeat_with(|| ca.device("them"));
+        let theirs = devices.find(|it| it.end_entity().len() == length).unwrap();
         let of = |device: &Identity| Arc::new(client(Some(device), version));
         assert_eq!(chain_after(&door, &of(&theirs)).1, theirs.chain);
         let binding = Parts::of(&glass.last()).binding;

@@ -32,7 +32,8 @@ impl Draft {
     /// place, in two octets from the start of a part; octets, behind their number in one; one of the
     /// `pieces`, by its number in one; what to add to two octets, in two. The length of what is
     /// sealed is adjusted by itself, and so is that of the session's certificate where a piece is
-    /// put in its place. Another takes the certificate out, as it is in what is genuine.
+    /// put in its place. The last three take the certificate out, as it is in what is genuine; say where it
+    /// is missing, in two octets; and say when the ticket was issued, in four.
     pub fn edit(&mut self, mut edits: &[u8], pieces: &[Vec<u8>]) {
         let rest = &mut edits;
         while let Some(edit) = octet(rest) {

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use DeviceStatus::{Active as On, Inactive as Off};
 
 use super::super::binding::{Binding, Incarnation};
-use super::super::candidate::{Back, Candidate};
+use super::super::candidate::{Candidate, Offered};
 use super::super::devices::{DeviceStatus, Provisioning, RecordedDevice};
 use super::super::lifeline::Lifeline;
 use super::super::plain_text::PlainText;
@@ -335,8 +335,8 @@ impl Scene {
     }
 
     fn recall(&self, Ticket { plain, captured }: Ticket) -> Option<(Candidate, u64)> {
-        let back = |_: &Binding<'_>| Ok(Back { now: now(), since_full: 0 });
-        let recalled = Candidate::recall(&plain, back, &self.registry);
+        let offered = |_: &Binding<'_>| Ok(Offered { now: now(), after: 0 });
+        let recalled = Candidate::recall(&plain, offered, &self.registry);
         recalled.ok().map(|(_, candidate)| (candidate, captured))
     }
 
@@ -418,7 +418,6 @@ fn session(end_entity: &[u8]) -> Vec<u8> {
 fn sealed(verdict: &Verdict, end_entity: &[u8]) -> Vec<u8> {
     let (incarnation, device) = (Incarnation([0; 8]), Some(verdict.bind()));
     let binding = Binding { incarnation, full_at: NOW, device };
-    let certificate = verdict.recorded_certificate();
     let session = session(end_entity);
-    PlainText::write(&session, Some(certificate), 0, |octets| binding.write(octets)).unwrap()
+    PlainText::write(&session, Some(end_entity), 0, |octets| binding.write(octets)).unwrap()
 }
