@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ struct Facts {
     subject_alt_names: Vec<SubjectAltName>,
     serial: SerialNumber,
     validity: Validity,
+    /// Where in the certificate that stands which its issuer has signed.
+    signed: Range<usize>,
 }
 
 impl Device {
@@ -115,6 +118,12 @@ impl Device {
         &self.0.certificate
     }
 
+    /// What the issuer has signed of it. All of it, where that cannot be told.
+    pub(super) fn signed_part(&self) -> &[u8] {
+        let certificate = &self.0.certificate;
+        certificate.get(self.facts().signed.clone()).unwrap_or(certificate)
+    }
+
     /// The serial number of the registered CA that admitted the device: the one nearest to it,
     /// which is not the certificate's own issuer where unregistered intermediates lie between.
     pub fn ca_serial(&self) -> &SerialNumber {
@@ -147,6 +156,7 @@ impl Facts {
             subject_alt_names: names.iter().filter_map(SubjectAltName::of).collect(),
             serial: SerialNumber::from_der_content(x509.raw_serial()).ok()?,
             validity: Validity::of(&x509),
+            signed: signed(der, &x509)?,
         })
     }
 
@@ -159,6 +169,7 @@ impl Facts {
             subject_alt_names: vec![],
             serial: SerialNumber::zero(),
             validity: Validity { not_before: never, not_after: never },
+            signed: 0..usize::MAX,
         }
     }
 }
@@ -217,13 +228,16 @@ fn subject_alt_names<'a>(
 /// What the issuer signed of a certificate: all but the signature. The whole where it cannot be read.
 pub(super) fn signed_part(certificate: &[u8]) -> &[u8] {
     let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
-    let part = parser.parse(certificate).ok().and_then(|(_, x509)| {
-        // The parser lends it for as long as its own value lives only.
-        let signed = x509.tbs_certificate.as_ref();
-        let start = signed.as_ptr().addr().checked_sub(certificate.as_ptr().addr())?;
-        certificate.get(start..start + signed.len())
-    });
-    part.unwrap_or(certificate)
+    let part = parser.parse(certificate).ok().and_then(|(_, x509)| signed(certificate, &x509));
+    part.and_then(|part| certificate.get(part)).unwrap_or(certificate)
+}
+
+/// Where in a certificate that stands which its issuer has signed. The parser lends that part itself for
+/// as long as its own value lives only.
+fn signed(certificate: &[u8], x509: &X509Certificate<'_>) -> Option<Range<usize>> {
+    let signed = x509.tbs_certificate.as_ref();
+    let start = signed.as_ptr().addr().checked_sub(certificate.as_ptr().addr())?;
+    Some(start..start + signed.len())
 }
 
 fn only_common_name(certificate: &X509Certificate<'_>) -> Option<String> {

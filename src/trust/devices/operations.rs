@@ -44,7 +44,7 @@ impl DeviceRegistry {
         if status == DeviceStatus::Active && self.len() >= self.max_devices() {
             return Err(RegisterDeviceError::TooManyDevices(self.max_devices()));
         }
-        let signed = self.hash_signed(device.certificate());
+        let signed = self.hash_signed(device);
         let alike = self.alike(signed, device.certificate());
         let allowed = status == DeviceStatus::Active && alike.iter().all(|it| is_active(it));
         let word = Word::draw(if allowed { CaStatus::Active } else { CaStatus::Inactive });

@@ -138,7 +138,7 @@ impl DeviceRegistry {
         if let Some(seen) = self.look_up(device, &ca.authority, moment)? {
             return Ok((seen, false));
         }
-        let signed = self.hash_signed(device.certificate());
+        let signed = self.hash_signed(device);
         let record = RecordedDevice::new(device, &ca.authority, signed, (order, word));
         let record = Arc::new(record);
         self.insert(&mut ledger, &record);
@@ -159,7 +159,7 @@ impl DeviceRegistry {
             }
             return self.see(record, moment).map(Some);
         }
-        let signed = self.hash_signed(device.certificate());
+        let signed = self.hash_signed(device);
         let alike = self.alike(signed, device.certificate());
         // Behind its status comes its word, by which the gate goes. One that is active and lets nobody
         // in is being deleted.
@@ -249,8 +249,8 @@ impl DeviceRegistry {
     }
 
     /// As records keep it.
-    pub(super) fn hash_signed(&self, certificate: &[u8]) -> u64 {
-        self.hasher.hash_one(signed_part(certificate))
+    pub(super) fn hash_signed(&self, device: &Device) -> u64 {
+        self.hasher.hash_one(device.signed_part())
     }
 
     pub(super) fn insert(&self, ledger: &mut Ledger, record: &Arc<RecordedDevice>) {
