@@ -1,6 +1,7 @@
 //! When a key was last an inactive CA's.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -17,11 +18,15 @@ use crate::primitives::{DashMap, Mutex};
 /// key was refused meanwhile. Without this, a ticket from before would be good again once that CA is
 /// activated or forgotten. Remembered for as long as anything from before may come back, one entry
 /// for each key, whatever an operator does to it how often.
+///
+/// Keys are known by their hashes here. Of two that had the same one each would count as having lapsed
+/// when the other did: a ticket is declined that need not be, and none is taken that should not.
 pub(super) struct Lapses {
-    by_key: DashMap<Box<[u8]>, Lapse, RandomState>,
-    /// Each key once, the one that was noted or looked at longest ago first. Changed under the
-    /// registry's writer.
-    order: Mutex<VecDeque<Box<[u8]>>>,
+    by_key: DashMap<u64, Lapse, RandomState>,
+    /// Each key once, the one that was noted or looked at longest ago first, with a time at which it was
+    /// noted: it may have been again since. Changed under the registry's writer.
+    order: Mutex<VecDeque<(u64, u64)>>,
+    hasher: RandomState,
     memory: Duration,
 }
 
@@ -35,25 +40,29 @@ impl Lapses {
     /// A log that forgets what is older than `memory`.
     pub(super) fn new(memory: Duration) -> Self {
         let memory = memory.max(LONGEST_HANDSHAKE);
-        Self { by_key: DashMap::default(), order: Mutex::default(), memory }
+        let (by_key, order, hasher) = Default::default();
+        Self { by_key, order, hasher, memory }
     }
 
     /// Notes that a CA with this key drew this word when it became inactive, and forgets what is
     /// old enough. Where the clock fails nothing is forgotten.
     pub(super) fn note(&self, key: &[u8], word: Word, now: Option<UnixTime>) {
         let at = now.map_or(u64::MAX, |now| now.as_secs());
+        let key = self.hasher.hash_one(key);
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.by_key.insert(key.into(), Lapse { word, at }).is_none() {
-            order.push_back(key.into());
+        if self.by_key.insert(key, Lapse { word, at }).is_none() {
+            order.push_back((key, at));
         }
         let Some(now) = now else { return };
         // Two for each that comes: so none stays that is old, and no call takes long.
         for _ in 0..2 {
-            let Some(first) = order.pop_front() else { return };
-            let age = |lapse: &Lapse| Duration::from_secs(now.as_secs().saturating_sub(lapse.at));
-            let old = |_: &_, lapse: &Lapse| age(lapse) > self.memory;
-            if self.by_key.remove_if(&first, old).is_none() {
-                order.push_back(first);
+            let Some((first, noted_at)) = order.pop_front() else { return };
+            let is_old = |at| Duration::from_secs(now.as_secs().saturating_sub(at)) > self.memory;
+            if !is_old(noted_at) {
+                order.push_back((first, noted_at));
+            } else if self.by_key.remove_if(&first, |_, lapse| is_old(lapse.at)).is_none() {
+                let noted_since = self.by_key.get(&first).map(|lapse| lapse.at);
+                order.extend(noted_since.map(|at| (first, at)));
             }
         }
     }
@@ -61,7 +70,7 @@ impl Lapses {
     /// The word that was drawn when a CA with this key last became inactive, as far as that is
     /// remembered.
     pub(super) fn of(&self, key: &[u8]) -> Option<Word> {
-        self.by_key.get(key).map(|lapse| lapse.word)
+        self.by_key.get(&self.hasher.hash_one(key)).map(|lapse| lapse.word)
     }
 }
 

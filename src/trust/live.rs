@@ -202,6 +202,9 @@ impl LiveIndex {
             let taken = self.by_unregistered_key.remove(key);
             lifelines.extend(taken.into_iter().flat_map(|(_, mut members)| members.take()));
         }
+        if lifelines.is_empty() {
+            return Cut::default();
+        }
         Cut::of(lifelines, loss.reason(authority))
     }
 
