@@ -47,7 +47,7 @@ impl Lapses {
     /// Notes that a CA with this key drew this word when it became inactive, and forgets what is
     /// old enough. Where the clock fails nothing is forgotten.
     pub(super) fn note(&self, key: &[u8], word: Word, now: Option<UnixTime>) {
-        let at = now.map_or(u64::MAX, |now| now.as_secs());
+        let at = now.map_or(NO_TIME, |now| now.as_secs());
         let key = self.hasher.hash_one(key);
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         if self.by_key.insert(key, Lapse { word, at }).is_none() {
@@ -58,7 +58,7 @@ impl Lapses {
         for _ in 0..2 {
             let Some((first, noted_at)) = order.pop_front() else { return };
             let is_old = |at| Duration::from_secs(now.as_secs().saturating_sub(at)) > self.memory;
-            if !is_old(noted_at) {
+            if noted_at != NO_TIME && !is_old(noted_at) {
                 order.push_back((first, noted_at));
             } else if self.by_key.remove_if(&first, |_, lapse| is_old(lapse.at)).is_none() {
                 let noted_since = self.by_key.get(&first).map(|lapse| lapse.at);
@@ -74,6 +74,8 @@ impl Lapses {
     }
 }
 
+/// When the clock failed. It is never long ago.
+const NO_TIME: u64 = u64::MAX;
 /// What an acceptor's deadline may be at most.
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(3600);
 
@@ -119,6 +121,18 @@ mod tests {
         for round in 0..1_100_u64 {
             lapses.note(b"much later", word(), second(200_000 + round));
         }
+        assert_eq!((lapses.by_key.len(), lapses.order.lock().unwrap().len()), (1, 1));
+    }
+
+    #[test]
+    fn what_was_noted_while_the_clock_failed_and_again_is_forgotten_in_the_end() {
+        let lapses = Lapses::new(Duration::from_secs(86_400));
+        lapses.note(b"key", word(), None);
+        lapses.note(b"key", word(), second(10));
+        lapses.note(b"other", word(), second(86_410));
+        assert!(lapses.of(b"key").is_some());
+        lapses.note(b"other", word(), second(86_411));
+        assert_eq!(lapses.of(b"key"), None);
         assert_eq!((lapses.by_key.len(), lapses.order.lock().unwrap().len()), (1, 1));
     }
 
