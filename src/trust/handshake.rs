@@ -1,9 +1,9 @@
 //! What one handshake knows: when it began, what the verifier found, and what a ticket claims.
 //!
 //! rustls keeps a config's verifier private and gives it no connection to speak of. The listener
-//! runs each handshake inside [`Observed::scope`]; verifier and ticketer, called from within, find
-//! their slots here. Two slots: with one, a ticket that somebody else offered would be taken for what
-//! the verifier found, and its owner's identity sealed into the next ticket.
+//! runs each handshake inside [`Observed::scope`]; verifier, ticketer and session storage, called from
+//! within, find their slots here. Two slots: with one, a ticket that somebody else offered would be
+//! taken for what the verifier found, and its owner's identity sealed into the next ticket.
 
 use std::cell::Cell;
 use std::fmt;
