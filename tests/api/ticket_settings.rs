@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mqtls::CaStatus::Active;
@@ -67,37 +66,14 @@ async fn nothing_is_resumed_where_resumption_is_off() {
     }
 }
 
-/// Glass that can be switched off while the instance lives.
-#[derive(Debug)]
-struct Switched(AtomicBool, Arc<Glass>);
-
-impl ProducesTickets for Switched {
-    fn enabled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    fn lifetime(&self) -> u32 {
-        self.1.lifetime()
-    }
-
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.1.encrypt(plain)
-    }
-
-    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.1.decrypt(ticket)
-    }
-}
-
 #[tokio::test]
 async fn where_what_seals_tickets_is_switched_off_no_more_are_issued() {
     for version in VERSIONS {
         let glass = Glass::new();
-        let switched = Arc::new(Switched(true.into(), Arc::clone(&glass)));
-        let (door, client) = door_and_client(sealed_by(&switched), version);
+        let (door, client) = door_and_client(sealed_by(&glass), version);
         assert_eq!(come(&door, &client).await.0, Full);
         assert_eq!(glass.issued(), 1);
-        switched.0.store(false, Ordering::SeqCst);
+        glass.switch_off();
         door.clock.set(NOW + 3599);
         // rustls asks on TLS 1.3 alone before it opens one.
         let expected = if version == &rustls::version::TLS13 { Full } else { Resumed };
@@ -356,22 +332,6 @@ fn what_seals_tickets_is_not_shown() {
 #[tokio::test]
 async fn a_ticket_is_announced_for_no_longer_than_it_is_good() {
     const WEEK: u64 = 7 * 24 * 60 * 60;
-    #[derive(Debug)]
-    struct Lasting(u32);
-    impl ProducesTickets for Lasting {
-        fn enabled(&self) -> bool {
-            true
-        }
-        fn lifetime(&self) -> u32 {
-            self.0
-        }
-        fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-            Some(plain.to_vec())
-        }
-        fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-            Some(ticket.to_vec())
-        }
-    }
     for (inner, lineage, expected) in [
         (3600, 24 * 3600, 3600),
         (3600, 60, 60),
@@ -379,9 +339,8 @@ async fn a_ticket_is_announced_for_no_longer_than_it_is_good() {
         (u32::MAX, 10 * WEEK, WEEK),
         (u32::MAX, u64::MAX, WEEK),
     ] {
-        let tickets = Tickets::new()
-            .sealed_by(Arc::new(Lasting(inner)))
-            .lineage(Duration::from_secs(lineage));
+        let tickets =
+            Tickets::new().sealed_by(Glass::lasting(inner)).lineage(Duration::from_secs(lineage));
         let version = &rustls::version::TLS12;
         let (door, client) = door_and_client(Resumption::On(tickets), version);
         assert_eq!(announced(&door, client).await, expected);

@@ -82,16 +82,29 @@ type Change = Box<dyn Fn(Vec<u8>) -> Vec<u8> + Send>;
 
 /// A ticketer that seals nothing: what it is given can be seen, and what it gives back be changed
 /// as only somebody could who has the keys.
-#[derive(Default)]
 pub(crate) struct Glass {
+    lifetime: u32,
+    enabled: AtomicBool,
     sealed: Mutex<Vec<Vec<u8>>>,
     change: Mutex<Option<Change>>,
     opened: AtomicUsize,
 }
 
 impl Glass {
+    /// Whose tickets last for an hour, as it says.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
+        Self::lasting(3600)
+    }
+
+    /// Whose tickets last for so many seconds, as it says.
+    pub(crate) fn lasting(lifetime: u32) -> Arc<Self> {
+        let (sealed, change, opened) = Default::default();
+        Arc::new(Self { lifetime, enabled: true.into(), sealed, change, opened })
+    }
+
+    /// Says that it is no ticketer any more.
+    pub(crate) fn switch_off(&self) {
+        self.enabled.store(false, Ordering::SeqCst);
     }
 
     /// The plain text that was given last.
@@ -117,11 +130,11 @@ impl Glass {
 
 impl ProducesTickets for Glass {
     fn enabled(&self) -> bool {
-        true
+        self.enabled.load(Ordering::SeqCst)
     }
 
     fn lifetime(&self) -> u32 {
-        3600
+        self.lifetime
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
