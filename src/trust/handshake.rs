@@ -60,9 +60,9 @@ pub(super) fn keeps_ticket(
     is_good_for_long: impl FnOnce(&Candidate) -> bool,
 ) -> bool {
     let keeps = of(registry, |handshake| {
-        // On TLS 1.3 rustls asks before it opens the first one, too. There a ticket is used once.
-        handshake.is_tls13 |= handshake.tickets == 0;
-        let candidate = handshake.candidate().filter(|_| !handshake.is_tls13);
+        // As it does on TLS 1.3, where a client uses a ticket once and is to get the next one.
+        handshake.asked_before_any |= handshake.tickets == 0;
+        let candidate = handshake.candidate().filter(|_| !handshake.asked_before_any);
         candidate.is_some_and(is_good_for_long)
     });
     keeps.unwrap_or(false)
@@ -123,8 +123,8 @@ struct UnderWay {
     tickets: u32,
     /// Whether it is known to be a full one.
     is_full: bool,
-    /// Whether it may be one of TLS 1.3.
-    is_tls13: bool,
+    /// Whether rustls asked for tickets of ours before it opened one of the client's.
+    asked_before_any: bool,
 }
 
 impl UnderWay {
@@ -143,7 +143,7 @@ impl Observed {
             claims: Claims::default(),
             tickets: 0,
             is_full: false,
-            is_tls13: false,
+            asked_before_any: false,
         })))
     }
 

@@ -9,7 +9,7 @@ use mqtls::trust::Refusal;
 use rustls::{ClientConfig, SupportedProtocolVersion};
 
 use crate::support::{
-    Door, Examinations, HeldHandshake, Identity, TestCa, VERSIONS, client, in_small_records,
+    Door, Examinations, HeldHandshake, Identity, NOW, TestCa, VERSIONS, client, in_small_records,
 };
 
 /// What an operator does while the handshake is held.
@@ -180,9 +180,10 @@ async fn l01_after_a_change_at_any_step_of_a_resumed_handshake_no_stream_is_hand
     for version in VERSIONS {
         let ca = TestCa::root("fleet");
         let config = in_small_records(client(Some(&ca.device("device")), version));
-        for (change, _) in changes(&ca) {
+        let all = changes(&ca).into_iter().flat_map(|(change, _)| AGES.map(|age| (change, age)));
+        for (change, age) in all {
             let mut steps = 0;
-            while let Some((door, mut held, records)) = resuming(&ca, &config, steps).await {
+            while let Some((door, mut held, records)) = resuming(&ca, &config, age, steps).await {
                 let (now, later) = records;
                 held.pass(now).await;
                 change(&door, &ca);
@@ -202,7 +203,7 @@ async fn an_unrelated_change_during_a_resumed_handshake_makes_it_no_full_one() {
         let ca = TestCa::root("fleet");
         let config = in_small_records(client(Some(&ca.device("device")), version));
         for change in UNRELATED {
-            let (door, held, (_, all)) = resuming(&ca, &config, 0).await.unwrap();
+            let (door, held, (_, all)) = resuming(&ca, &config, 0, 0).await.unwrap();
             change(&door, &ca);
             let connection = held.release_with(all).await.admitted().await;
             assert!(connection.is_resumed());
@@ -210,16 +211,21 @@ async fn an_unrelated_change_during_a_resumed_handshake_makes_it_no_full_one() {
     }
 }
 
-/// A door, a handshake at it that will be resumed and that was begun, and the records that the client
-/// sends next, the first few apart. `None` where there are not more than these.
+/// In seconds, of a ticket that is kept on TLS 1.2, and of one that is renewed.
+pub(crate) const AGES: [u64; 2] = [0, 2 * 60 * 60];
+
+/// A door, a handshake at it that will be resumed with a ticket of this age and that was begun, and the
+/// records that the client sends next, the first few apart. `None` where there are not more than these.
 pub(crate) async fn resuming(
     ca: &TestCa,
     config: &ClientConfig,
+    age: u64,
     first: usize,
 ) -> Option<(Door, HeldHandshake, (VecDeque<Vec<u8>>, VecDeque<Vec<u8>>))> {
     let door = Door::open();
     door.register(ca, Active).unwrap();
     door.visit(config.clone(), "localhost").await.admitted().await;
+    door.clock.set(NOW + age);
     let (held, mut records) = HeldHandshake::up_to_the_certificate(&door, config.clone()).await;
     if first == records.len() {
         let connection = held.release_with(records).await.admitted().await;

@@ -5,7 +5,7 @@ use mqtls::trust::Refusal;
 use mqtls::{Ended, InstanceSpec};
 use rustls::HandshakeKind::{Full, Resumed};
 
-use crate::gate::resuming;
+use crate::gate::{AGES, resuming};
 use crate::line::{Line, assert_all_over, assert_all_up, on_versions};
 use crate::live::count;
 use crate::own_handshake::shaken;
@@ -153,12 +153,12 @@ async fn r10_where_lists_are_required_a_ticket_is_taken_that_all_of_them_are_the
 
 #[tokio::test]
 async fn l01_after_a_list_at_any_step_of_a_resumed_handshake_no_stream_is_handed_out() {
-    for version in VERSIONS {
+    for (version, age) in on_versions(AGES) {
         let ca = TestCa::root("fleet");
         let [device, neighbour] = ["device", "neighbour"].map(|name| ca.device(name));
         let config = in_small_records(client(Some(&device), version));
         let mut steps = 0;
-        while let Some((door, mut held, (now, later))) = resuming(&ca, &config, steps).await {
+        while let Some((door, mut held, (now, later))) = resuming(&ca, &config, age, steps).await {
             held.pass(now).await;
             door.revoke(&ca, 1, &[device.serial()]);
             let refusal = held.release_with(later).await.turned_away_at_the_gate();
@@ -168,7 +168,7 @@ async fn l01_after_a_list_at_any_step_of_a_resumed_handshake_no_stream_is_handed
             let refusal = door.visit(config.clone(), "localhost").await.not_believed();
             assert_eq!(refusal, revoked(&ca, &device.serial()));
 
-            let (door, mut held, (now, later)) = resuming(&ca, &config, steps).await.unwrap();
+            let (door, mut held, (now, later)) = resuming(&ca, &config, age, steps).await.unwrap();
             held.pass(now).await;
             door.revoke(&ca, 1, &[neighbour.serial()]);
             assert!(held.release_with(later).await.admitted().await.is_resumed());

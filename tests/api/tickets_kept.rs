@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::{fmt, iter};
 
 use mqtls::CaStatus::Active;
+use mqtls::trust::Refusal;
 use mqtls::{ClientAuth, Resumption, Tickets};
 use rustls::HandshakeKind::{Full, Resumed};
 use rustls::server::ProducesTickets;
@@ -401,6 +402,26 @@ async fn on_tls12_a_session_has_no_id_under_which_it_could_be_stored() {
     let answer = first_answer(&door, &client).await;
     // A record's header, a message's, the version, and the random; then how long the id is.
     assert_eq!((answer[5], answer[5 + 4 + 2 + 32]), (2, 0));
+}
+
+#[tokio::test]
+async fn r02_a_renewed_ticket_is_worth_no_more_than_the_one_before() {
+    for version in VERSIONS {
+        let (door, glass, ca, client) = of_glass(ClientAuth::Required, version);
+        assert_eq!(come(&door, &client).await.0, Full);
+        let first = Parts::of(&glass.last());
+        door.clock.set(NOW + KEPT);
+        assert_eq!(come(&door, &client).await.0, Resumed);
+        let renewed = Parts::of(&glass.last());
+        assert_eq!(renewed.binding, first.binding);
+        assert_eq!((first.issued, u64::from(renewed.issued)), (0, KEPT));
+
+        door.deactivate(&ca);
+        let visit = door.visit(client.clone(), "localhost").await;
+        assert_eq!(visit.not_believed(), Refusal::InactiveCa(ca.serial()));
+        door.activate(&ca);
+        assert_eq!(come(&door, &client).await.0, Full);
+    }
 }
 
 /// How a handshake went, and the chain that rustls says the client has.
